@@ -1,0 +1,21 @@
+//! What the Memento hardware is: contracts, geometry, and the backends that fulfil them.
+//!
+//! A *core* is one thread's view of the hardware. The contracts are [`ObjectAllocator`] (one
+//! core), [`PageAllocator`] (arenas and the pages behind them) and [`Hal`] (all cores of a
+//! process). Backends: [`soft`], `emulator`, `isa`.
+//!
+//! This crate knows nothing of `malloc`, of large objects or of thread lifetime; those belong to
+//! `memento-alloc`.
+#![cfg_attr(not(any(test, loom, feature = "fake-os")), no_std)]
+
+pub mod counters;
+pub mod geometry;
+mod hal;
+mod object;
+pub mod os;
+mod page;
+pub mod sync;
+
+pub use hal::{Hal, ProcessHal};
+pub use object::{FreeFault, ObjectAllocator};
+pub use page::{Extent, PageAllocator, PageCount};

@@ -1,0 +1,118 @@
+//! An operating system of the Rust allocator's making: for Miri, and for tests that want a
+//! failure at a chosen call.
+
+use super::Os;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+extern crate std;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// Reservations are zeroed heap blocks; what is committed is only counted.
+///
+/// Because the memory is a Rust allocation, Miri checks every access for provenance and bounds.
+#[derive(Debug, Default)]
+pub struct Fake {
+    reservations: Mutex<BTreeMap<usize, (NonNullBlock, usize)>>,
+    /// Fails the commit that brings this to zero, and every one after it; `usize::MAX`-ish counts
+    /// never fail. 0 means "never".
+    commits_left: AtomicUsize,
+    /// Reservations above this many bytes fail; 0 means no limit.
+    reserve_limit: AtomicUsize,
+    /// Number of decommit calls so far.
+    decommits: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct NonNullBlock(NonNull<u8>, Layout);
+
+// SAFETY: the block is only a handle for `dealloc`; the memory behind it is shared under the
+// rules of `Os`.
+unsafe impl Send for NonNullBlock {}
+
+impl Fake {
+    /// Page size that it claims.
+    pub const PAGE_BYTES: usize = 4096;
+
+    /// No failures.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The first `n` commits succeed, all later ones fail.
+    pub fn fail_commits_after(&self, n: usize) {
+        self.commits_left.store(n + 1, Ordering::Relaxed);
+    }
+
+    /// Reservations of more than `bytes` fail from now on.
+    pub fn limit_reservations(&self, bytes: usize) {
+        self.reserve_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Number of decommit calls so far.
+    pub fn decommits(&self) -> usize {
+        self.decommits.load(Ordering::Relaxed)
+    }
+}
+
+// SAFETY: each reservation is a fresh block of the Rust allocator, freed when `Fake` drops.
+unsafe impl Os for Fake {
+    fn page_bytes(&self) -> usize {
+        Self::PAGE_BYTES
+    }
+
+    fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        let limit = self.reserve_limit.load(Ordering::Relaxed);
+        if limit != 0 && bytes > limit {
+            return None;
+        }
+        let layout = Layout::from_size_align(bytes, align.max(Self::PAGE_BYTES)).ok()?;
+        // SAFETY: `bytes` is not zero: callers reserve at least a page.
+        let at = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        self.reservations
+            .lock()
+            .unwrap()
+            .insert(at.as_ptr() as usize, (NonNullBlock(at, layout), bytes));
+        Some(at)
+    }
+
+    unsafe fn commit(&self, _start: NonNull<u8>, _bytes: usize) -> bool {
+        let left = self.commits_left.load(Ordering::Relaxed);
+        if left == 1 {
+            return false;
+        }
+        if left > 1 {
+            self.commits_left.store(left - 1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    unsafe fn populate(&self, _start: NonNull<u8>, _bytes: usize) {}
+
+    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) {
+        self.decommits.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller vouches that the range is committed, so it lies in one of our blocks.
+        unsafe { start.as_ptr().write_bytes(0, bytes) };
+    }
+
+    unsafe fn release(&self, start: NonNull<u8>, bytes: usize) {
+        let mut all = self.reservations.lock().unwrap();
+        // A part of a reservation stays until the whole is released or `Fake` drops.
+        if all.get(&(start.as_ptr() as usize)).is_some_and(|(_, len)| *len == bytes) {
+            let (block, _) = all.remove(&(start.as_ptr() as usize)).unwrap();
+            // SAFETY: allocated by `reserve` with this layout and removed from the map just now.
+            unsafe { dealloc(block.0.as_ptr(), block.1) };
+        }
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        for (block, _) in self.reservations.get_mut().unwrap().values() {
+            // SAFETY: allocated by `reserve` with this layout, still in the map, so not yet freed.
+            unsafe { dealloc(block.0.as_ptr(), block.1) };
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What memento asks of an operating system: address space and the pages behind it.
+//!
+//! The contract is [`Os`]. `Linux` fulfils it; `Fake` does so for Miri and for tests that inject
+//! failures.
+
+mod linux;
+pub use linux::Linux;
+
+#[cfg(any(test, feature = "fake-os"))]
+mod fake;
+#[cfg(any(test, feature = "fake-os"))]
+pub use fake::Fake;
+
+use core::ptr::NonNull;
+
+/// Address space and pages. Every `bytes` and every address is a multiple of [`Os::page_bytes`]
+/// unless a method says otherwise.
+///
+/// # Safety
+/// An implementor returns only ranges that nothing else in the process uses.
+pub unsafe trait Os: Sync {
+    /// Bytes of a page of this host: 4096, 16384 or 65536.
+    fn page_bytes(&self) -> usize;
+
+    /// Reserves `bytes` of address space at a multiple of `align` (a power of two). The range is
+    /// neither readable nor writable and costs no memory. `None` if the address space or its limit
+    /// (`RLIMIT_AS`) is exhausted.
+    fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>>;
+
+    /// Makes a reserved range readable and writable. Pages are zero on first touch.
+    /// `false` if the system refuses (`vm.overcommit_memory=2`, limits); the range is unchanged then.
+    ///
+    /// # Safety
+    /// The range lies in one reservation of this `Os`.
+    #[must_use]
+    unsafe fn commit(&self, start: NonNull<u8>, bytes: usize) -> bool;
+
+    /// Backs a committed range with memory ahead of its first touch. A hint: may do nothing.
+    ///
+    /// # Safety
+    /// The range is committed.
+    unsafe fn populate(&self, start: NonNull<u8>, bytes: usize);
+
+    /// Gives the memory behind a committed range back; it stays committed and reads as zero.
+    ///
+    /// # Safety
+    /// The range is committed and holds nothing that is still needed.
+    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize);
+
+    /// Ends a reservation or a part of it.
+    ///
+    /// # Safety
+    /// The range lies in one reservation of this `Os`, and nobody uses it afterwards.
+    unsafe fn release(&self, start: NonNull<u8>, bytes: usize);
+}
