@@ -68,11 +68,13 @@ macro_rules! counters {
 
         impl CounterBlock {
             /// All zero.
-            pub const ZERO: Self = Self {
-                allocs: [const { Counter::ZERO }; CLASSES],
-                frees: [const { Counter::ZERO }; CLASSES],
-                $($field: Counter::ZERO),*
-            };
+            pub const fn new() -> Self {
+                Self {
+                    allocs: [const { Counter::new() }; CLASSES],
+                    frees: [const { Counter::new() }; CLASSES],
+                    $($field: Counter::new()),*
+                }
+            }
 
             /// Reads every counter. Values of different counters may be of different moments.
             pub fn snapshot(&self) -> Counters {
@@ -149,7 +151,9 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Zero.
-    pub const ZERO: Self = Self(AtomicU64::new(0));
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
 
     /// Adds `n`, wrapping. Only the block's one writer calls this; a second writer would lose
     /// counts, not more.
@@ -172,13 +176,25 @@ impl Counter {
     }
 }
 
+impl Default for Counter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Default for CounterBlock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn words_are_in_declared_order() {
-        let block = CounterBlock::ZERO;
+        let block = CounterBlock::new();
         block.allocs[3].add(7);
         block.frees[63].add(9);
         block.cycles_bypass_saved.add(11);
