@@ -36,6 +36,14 @@ unsafe impl Os for Linux {
         bytes
     }
 
+    fn address_limit(&self) -> Option<usize> {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is a valid place for the answer.
+        let known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } == 0;
+        let limited = known && limit.rlim_cur != libc::RLIM_INFINITY;
+        limited.then_some(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+    }
+
     fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
         let slack = if align > self.page_bytes() { align } else { 0 };
         let total = bytes.checked_add(slack)?;

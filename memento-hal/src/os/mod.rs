@@ -4,6 +4,7 @@
 //! failures.
 
 mod linux;
+pub(crate) mod tls;
 pub use linux::Linux;
 
 #[cfg(any(test, feature = "fake-os"))]
@@ -21,6 +22,11 @@ use core::ptr::NonNull;
 pub unsafe trait Os: Sync {
     /// Bytes of a page of this host: 4096, 16384 or 65536.
     fn page_bytes(&self) -> usize;
+
+    /// Bytes of address space the process may have (`RLIMIT_AS`); `None` without a limit.
+    fn address_limit(&self) -> Option<usize> {
+        None
+    }
 
     /// Reserves `bytes` of address space at a multiple of `align` (a power of two). The range is
     /// neither readable nor writable and costs no memory. `None` if the address space or its limit
