@@ -7,6 +7,15 @@ mod linux;
 pub(crate) mod tls;
 pub use linux::Linux;
 
+tls::tls_pointer!(
+    /// For an allocator that counts: the calling thread's block.
+    pub mod counters_tls, "memento_tls_counters", crate::counters::CounterBlock
+);
+tls::tls_pointer!(
+    /// For an allocator that writes a trace: the calling thread's number plus one, as an address.
+    pub mod recorder_tls, "memento_tls_recorder", u8
+);
+
 #[cfg(any(test, feature = "fake-os"))]
 mod fake;
 #[cfg(any(test, feature = "fake-os"))]
