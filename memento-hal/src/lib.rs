@@ -9,11 +9,13 @@
 #![cfg_attr(not(any(test, loom, feature = "fake-os")), no_std)]
 
 pub mod counters;
+pub mod fatal;
 pub mod geometry;
 mod hal;
 mod object;
 pub mod os;
 mod page;
+pub mod soft;
 pub mod sync;
 
 pub use hal::{Hal, ProcessHal};

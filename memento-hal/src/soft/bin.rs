@@ -1,0 +1,197 @@
+//! Bins: the sizes that the software heap serves, and how a request finds its own.
+//!
+//! Bins 1–64 are the hardware's size classes, so that the soft backend and the emulator round
+//! alike. Above them come four sizes per doubling up to 32 KiB, then whole runs of granules up to
+//! 256 KiB. Bin *k* ≤ 64 holds objects of 8·k bytes, so in a heap's array of 8-byte list heads the
+//! byte offset of a small bin *is* its object size: the fast path needs no look-up to find it.
+
+use super::layout::{GRANULE_BYTES, GRANULES_PER_BLOCK};
+use crate::geometry::{CLASS_STEP, CLASSES, SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
+
+/// Length of every per-bin array. Index 0 is never filled; [`QUARANTINE`] is the last.
+pub const BIN_SLOTS: usize = 128;
+/// Where frees into granules that hold no span end up: never served from, and found at the next
+/// slow path.
+pub const QUARANTINE: u8 = (BIN_SLOTS - 1) as u8;
+
+const FIRST_MEDIUM: usize = CLASSES + 1;
+const MEDIUM_PER_DOUBLING: usize = 4;
+const MEDIUM_MAX: usize = 32 * 1024;
+const FIRST_RUN: usize = FIRST_MEDIUM + 6 * MEDIUM_PER_DOUBLING;
+const SHORTEST_RUN: usize = MEDIUM_MAX / GRANULE_BYTES + 1;
+/// Number of bins in use, the unused bin 0 included.
+pub const BINS: usize = FIRST_RUN + (GRANULES_PER_BLOCK - SHORTEST_RUN) + 1;
+/// Largest object in bytes that the software heap serves.
+pub const HEAP_MAX: usize = GRANULES_PER_BLOCK * GRANULE_BYTES;
+
+/// A bin that holds objects: 1 ≤ index < [`BINS`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Bin(u8);
+
+impl Bin {
+    /// The bin of a small size class.
+    #[inline(always)]
+    pub const fn of_class(class: SizeClass) -> Self {
+        Self((class.index() + 1) as u8)
+    }
+
+    /// The bin with this index, if it holds objects.
+    #[inline]
+    pub const fn new(index: u8) -> Option<Self> {
+        if index != 0 && (index as usize) < BINS { Some(Self(index)) } else { None }
+    }
+
+    /// Smallest bin whose objects have at least `size` bytes and are aligned to `align`, a power of
+    /// two. `None` above [`HEAP_MAX`] bytes or above a granule's alignment.
+    #[inline]
+    pub const fn for_request(size: usize, align: usize) -> Option<Self> {
+        if align <= SMALL_ALIGN_MAX
+            && let Some(class) = SizeClass::for_request(size, align)
+        {
+            return Some(Self::of_class(class));
+        }
+        Self::for_large_request(size, align)
+    }
+
+    /// The rest of [`Bin::for_request`]: more than 512 bytes, or aligned beyond 64.
+    #[inline]
+    pub const fn for_large_request(size: usize, align: usize) -> Option<Self> {
+        if size > HEAP_MAX || align > GRANULE_BYTES {
+            return None;
+        }
+        let mut index =
+            Self::index_above_small(if size > SMALL_MAX { size } else { SMALL_MAX + 1 });
+        // Every doubling ends in a power of two, so this stops after a few steps.
+        while !SIZES[index].is_multiple_of(align as u32) {
+            index += 1;
+        }
+        Some(Self(index as u8))
+    }
+
+    /// Index of the smallest bin for `SMALL_MAX < size <= HEAP_MAX`.
+    #[inline]
+    const fn index_above_small(size: usize) -> usize {
+        if size <= MEDIUM_MAX {
+            let last = size - 1;
+            let log2 = (usize::BITS - 1 - last.leading_zeros()) as usize;
+            let quarter = (last >> (log2 - 2)) % MEDIUM_PER_DOUBLING;
+            FIRST_MEDIUM
+                + (log2 - SMALL_MAX.trailing_zeros() as usize) * MEDIUM_PER_DOUBLING
+                + quarter
+        } else {
+            FIRST_RUN + size.div_ceil(GRANULE_BYTES) - SHORTEST_RUN
+        }
+    }
+
+    /// Index in per-bin arrays.
+    #[inline(always)]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Bytes of one object.
+    #[inline]
+    pub const fn size(self) -> usize {
+        SIZES[self.0 as usize] as usize
+    }
+
+    /// Granules in one span of this bin: 1 up to 1 KiB, 4 up to 8 KiB, a block up to 32 KiB, and
+    /// above that as many as one object needs.
+    #[inline]
+    pub const fn span_granules(self) -> usize {
+        match self.size() {
+            0..=1024 => 1,
+            1025..=8192 => 4,
+            8193..=MEDIUM_MAX => GRANULES_PER_BLOCK,
+            run => run / GRANULE_BYTES,
+        }
+    }
+
+    /// Objects in one span.
+    #[inline]
+    pub const fn span_objects(self) -> usize {
+        self.span_granules() * GRANULE_BYTES / self.size()
+    }
+
+    /// The hardware's class, for bins 1–64.
+    #[inline]
+    pub const fn class(self) -> Option<SizeClass> {
+        SizeClass::new(self.0 as usize - 1)
+    }
+
+    /// All bins, smallest first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (1..BINS as u8).map(Self)
+    }
+}
+
+/// Object size of each bin; 0 where there is none.
+static SIZES: [u32; BIN_SLOTS] = {
+    let mut sizes = [0u32; BIN_SLOTS];
+    let mut k = 1;
+    while k < BINS {
+        sizes[k] = if k <= CLASSES {
+            k * CLASS_STEP
+        } else if k < FIRST_RUN {
+            let n = k - FIRST_MEDIUM;
+            let base = SMALL_MAX << (n / MEDIUM_PER_DOUBLING);
+            base + base / MEDIUM_PER_DOUBLING * (n % MEDIUM_PER_DOUBLING + 1)
+        } else {
+            (k - FIRST_RUN + SHORTEST_RUN) * GRANULE_BYTES
+        } as u32;
+        k += 1;
+    }
+    sizes
+};
+
+const _: () = assert!(BINS < QUARANTINE as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(size: usize, align: usize) {
+        let got = Bin::for_request(size, align).unwrap();
+        let fits = |b: &Bin| b.size() >= size.max(1) && b.size().is_multiple_of(align);
+        let want = Bin::all()
+            .filter(|b| align <= SMALL_ALIGN_MAX || b.size() > SMALL_MAX)
+            .find(fits)
+            .unwrap();
+        assert_eq!(got, want, "size {size} align {align}");
+    }
+
+    #[test]
+    fn every_request_gets_the_smallest_bin_that_fits() {
+        for size in 0..=40_000 {
+            check(size, 8);
+        }
+        for size in (40_000..=HEAP_MAX).step_by(509) {
+            check(size, 16);
+        }
+        for shift in 0..=14 {
+            for size in [0, 1, 17, 100, 513, 1025, 4097, 16_384, 20_000, 32_768] {
+                check(size, 1 << shift);
+            }
+        }
+        assert!(Bin::for_request(HEAP_MAX + 1, 8).is_none());
+        assert!(Bin::for_request(8, 2 * GRANULE_BYTES).is_none());
+    }
+
+    #[test]
+    fn sizes_grow_and_waste_at_most_a_third() {
+        let sizes: Vec<usize> = Bin::all().map(Bin::size).collect();
+        assert!(sizes.windows(2).all(|w| w[0] < w[1]));
+        assert!(sizes.windows(2).filter(|w| w[0] >= 512).all(|w| w[1] * 2 <= w[0] * 3));
+        assert_eq!(*sizes.last().unwrap(), HEAP_MAX);
+    }
+
+    #[test]
+    fn a_span_holds_whole_objects_and_loses_little() {
+        for bin in Bin::all() {
+            let bytes = bin.span_granules() * GRANULE_BYTES;
+            assert!(bin.span_objects() >= 1);
+            assert!((bytes - bin.span_objects() * bin.size()) * 10 <= bytes, "{bin:?}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Which granules a heap uses: blocks from the bottom up, spans in them, and giving memory back.
+
+use super::bin::{Bin, QUARANTINE};
+use super::heap::Heap;
+use super::layout::{
+    BLOCK_BYTES, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_PER_BLOCK, OBJECTS_OFFSET, SPANS_OFFSET,
+    TABLE_OFFSET,
+};
+use super::span::{Block, Fill, Granule, Span, SpanLink, mask};
+use crate::os::Os;
+use crate::sync::Ordering;
+use core::ptr::NonNull;
+
+/// Commits grow in steps of at least this many bytes, and of an eighth of what is committed.
+const COMMIT_STEP: usize = 1024 * 1024;
+/// The metadata's commits grow in steps of this many bytes: a multiple of every page size.
+const METADATA_STEP: usize = 64 * 1024;
+
+impl<O: Os> Heap<O> {
+    /// Bytes of a slot's head that are committed before its heap exists.
+    pub(super) const HEAD_BYTES: usize = METADATA_STEP;
+
+    /// A new span of `bin` in blocks that the heap already has.
+    pub(super) fn span_in_known_blocks(&mut self, bin: Bin) -> Option<Granule> {
+        let count = bin.span_granules();
+        let fills: &[Fill] = match count {
+            1 => &[Fill::Singles, Fill::Quads, Fill::Empty],
+            2..GRANULES_PER_BLOCK => &[Fill::Quads, Fill::Empty],
+            _ => &[Fill::Empty],
+        };
+        // Runs of more than a quad may not fit into a block that has one; a few are tried.
+        const TRIES: usize = 8;
+        for fill in fills {
+            let mut link = self.blocks[*fill as usize];
+            for _ in 0..TRIES {
+                let Some(first) = granule_at(link) else { break };
+                let block = self.block(first);
+                if let Some(at) = block.find(count) {
+                    return Some(self.make_span(bin, first, at));
+                }
+                link = block.next;
+            }
+        }
+        None
+    }
+
+    /// Adds one block at the limit. `None` if the slot is full or the OS refuses.
+    pub(super) fn add_block(&mut self) -> Option<()> {
+        let first = self.granules;
+        let granules = first + GRANULES_PER_BLOCK as Granule;
+        if granules > self.granules_max || !self.commit_for(granules) {
+            return None;
+        }
+        for g in first..granules {
+            // Relaxed: published by `set_granules`.
+            self.table(g).store(QUARANTINE, Ordering::Relaxed);
+        }
+        self.block(first).free = u16::MAX;
+        self.link_block(first);
+        self.set_granules(granules);
+        Some(())
+    }
+
+    /// Commits metadata and objects for this many granules.
+    fn commit_for(&mut self, granules: Granule) -> bool {
+        let granules = granules as usize;
+        let have = self.committed;
+        let table = TABLE_OFFSET + granules;
+        let spans = granules * size_of::<Span>();
+        let objects = granules << GRANULE_SHIFT;
+        // Objects last: a failure half-way leaves committed metadata, which costs nothing.
+        if table > have.head {
+            let bytes = table.next_multiple_of(METADATA_STEP);
+            if !self.commit(have.head, bytes - have.head) {
+                return false;
+            }
+            self.committed.head = bytes;
+        }
+        if spans > have.spans {
+            let bytes = spans.next_multiple_of(METADATA_STEP);
+            if !self.commit(SPANS_OFFSET + have.spans, bytes - have.spans) {
+                return false;
+            }
+            self.committed.spans = bytes;
+        }
+        if objects > have.objects {
+            let room = (self.granules_max as usize) << GRANULE_SHIFT;
+            let step = (have.objects / 8).max(COMMIT_STEP) / BLOCK_BYTES * BLOCK_BYTES;
+            let generous = (have.objects + step).min(room / BLOCK_BYTES * BLOCK_BYTES);
+            let at = OBJECTS_OFFSET + have.objects;
+            // Where the system counts every committed byte, the least may pass where more does not.
+            if self.commit(at, generous - have.objects) {
+                self.committed.objects = generous;
+            } else if self.commit(at, objects - have.objects) {
+                self.committed.objects = objects;
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn commit(&self, offset: usize, bytes: usize) -> bool {
+        // SAFETY: the range lies in the slot, which is one reservation.
+        unsafe {
+            let start = NonNull::new_unchecked(self.slot().add(offset));
+            self.region().os().commit(start, bytes)
+        }
+    }
+
+    /// Makes granules `at..` of the block at `first` a span of `bin`.
+    fn make_span(&mut self, bin: Bin, first: Granule, at: usize) -> Granule {
+        let count = bin.span_granules();
+        let taken = mask(at, count);
+        self.unlink_block(first);
+        let block = self.block(first);
+        let fresh = block.dirty & taken == 0;
+        block.free &= !taken;
+        block.dirty |= taken;
+        self.link_block(first);
+        let start = first + at as Granule;
+        for i in 0..count as Granule {
+            // SAFETY: entries of granules below the limit are committed, and these are now ours.
+            unsafe { (*self.span(start + i)).back = i as u8 };
+            // Relaxed: the span's objects reach other threads by the program's own hand-over.
+            self.table(start + i).store(bin.index() as u8, Ordering::Relaxed);
+        }
+        // SAFETY: as above.
+        let span = unsafe { &mut *self.span(start) };
+        span.free = core::ptr::null_mut();
+        span.free_count = 0;
+        span.carved = 0;
+        span.capacity = bin.span_objects() as u16;
+        span.bin = bin.index() as u8;
+        span.listed = false;
+        span.fresh = fresh;
+        start
+    }
+
+    /// Takes a span apart none of whose objects is allocated, in a bin, or listed.
+    pub(super) fn release_span(&mut self, start: Granule) {
+        // SAFETY: `start` is the first granule of a span of ours.
+        let span = unsafe { &mut *self.span(start) };
+        let Some(bin) = Bin::new(span.bin) else { return };
+        span.bin = 0;
+        let count = bin.span_granules();
+        for g in start..start + count as Granule {
+            self.table(g).store(QUARANTINE, Ordering::Relaxed);
+        }
+        let first = start - start % GRANULES_PER_BLOCK as Granule;
+        self.unlink_block(first);
+        self.block(first).free |= mask((start - first) as usize, count);
+        self.link_block(first);
+    }
+
+    /// Gives the memory of free granules back to the system; returns the number of bytes.
+    pub(super) fn decommit_free(&mut self) -> usize {
+        let page = self.region().os().page_bytes();
+        let mut bytes = 0;
+        // Neighbouring ranges are given back with one call.
+        let mut run: Option<(usize, usize)> = None;
+        let mut first = 0;
+        while first < self.granules {
+            let block = self.block(first);
+            let back = block.free & block.dirty;
+            for i in 0..GRANULES_PER_BLOCK {
+                let start = ((first as usize) + i) << GRANULE_SHIFT;
+                match &mut run {
+                    Some((_, end)) if back >> i & 1 == 1 && *end == start => *end += GRANULE_BYTES,
+                    _ if back >> i & 1 == 1 => {
+                        bytes += self.decommit(run.take(), page);
+                        run = Some((start, start + GRANULE_BYTES));
+                    }
+                    _ => {}
+                }
+            }
+            first += GRANULES_PER_BLOCK as Granule;
+        }
+        bytes + self.decommit(run, page)
+    }
+
+    /// Decommits the whole pages of a range of object bytes and marks their granules clean.
+    fn decommit(&mut self, range: Option<(usize, usize)>, page: usize) -> usize {
+        let Some((start, end)) = range else { return 0 };
+        // On hosts whose pages are larger than granules, a page may be in use in part.
+        let (start, end) = (start.next_multiple_of(page), end / page * page);
+        if start >= end {
+            return 0;
+        }
+        // SAFETY: the range is committed, since it lies below the limit, and its granules are free.
+        unsafe {
+            let at = NonNull::new_unchecked(self.slot().add(OBJECTS_OFFSET + start));
+            self.region().os().decommit(at, end - start);
+        }
+        for granule in (start >> GRANULE_SHIFT)..(end >> GRANULE_SHIFT) {
+            let first = granule - granule % GRANULES_PER_BLOCK;
+            self.block(first as Granule).dirty &= !mask(granule - first, 1);
+        }
+        end - start
+    }
+
+    /// Bytes of free granules that may have memory behind them.
+    pub(super) fn free_dirty_bytes(&self) -> usize {
+        (0..self.granules)
+            .step_by(GRANULES_PER_BLOCK)
+            .map(|first| self.block_ref(first))
+            .map(|block| (block.free & block.dirty).count_ones() as usize * GRANULE_BYTES)
+            .sum()
+    }
+
+    /// Whether no span is left.
+    pub(super) fn is_empty(&self) -> bool {
+        (0..self.granules)
+            .step_by(GRANULES_PER_BLOCK)
+            .all(|first| self.block_ref(first).free == u16::MAX)
+    }
+
+    fn block_ref(&self, first: Granule) -> &Block {
+        // SAFETY: `first` is below the limit, so its entry is committed; `&self` excludes writers.
+        unsafe { &(*self.span(first)).block }
+    }
+
+    #[expect(clippy::mut_from_ref, reason = "the caller holds `&mut self`, the heap, throughout")]
+    fn block(&self, first: Granule) -> &mut Block {
+        // SAFETY: `first` is below the committed part of the span array; all callers have `&mut self`
+        // and keep no other reference into this entry's block.
+        unsafe { &mut (*self.span(first)).block }
+    }
+
+    fn link_block(&mut self, first: Granule) {
+        let fill = self.block(first).fill();
+        if fill == Fill::Full {
+            return;
+        }
+        let head = self.blocks[fill as usize];
+        let block = self.block(first);
+        block.next = head;
+        block.previous = 0;
+        if let Some(next) = granule_at(head) {
+            self.block(next).previous = first + 1;
+        }
+        self.blocks[fill as usize] = first + 1;
+    }
+
+    fn unlink_block(&mut self, first: Granule) {
+        let fill = self.block(first).fill();
+        if fill == Fill::Full {
+            return;
+        }
+        let (next, previous) = (self.block(first).next, self.block(first).previous);
+        match granule_at(previous) {
+            Some(g) => self.block(g).next = next,
+            None => self.blocks[fill as usize] = next,
+        }
+        if let Some(g) = granule_at(next) {
+            self.block(g).previous = previous;
+        }
+    }
+}
+
+/// The granule that a link names.
+pub(super) fn granule_at(link: SpanLink) -> Option<Granule> {
+    link.checked_sub(1)
+}

@@ -1,0 +1,50 @@
+//! Where things lie: region, slots, metadata, objects.
+//!
+//! ```text
+//! region   = [ slot 0 | slot 1 | … ]                      one reservation, one slot per heap
+//! slot     = [ mailbox | heap | granule table | spans | guard | objects … ]
+//! objects  = [ block 0 | block 1 | … ]                     256 KiB each, handed out bottom up
+//! block    = [ granule 0 | … | granule 15 ]                16 KiB each
+//! span     = 1, 4 or up to 16 granules of one block, for objects of one bin
+//! ```
+//! Everything about an object is found by arithmetic on its address, and nothing about it is stored
+//! next to it: an overflow cannot reach the metadata, which lies below a guard that is never
+//! readable. All of a heap's objects are one range, so one comparison proves both that an address is
+//! memento's and that the calling thread owns it.
+
+/// log2 of a granule's bytes.
+pub const GRANULE_SHIFT: u32 = 14;
+/// Bytes of a granule: four pages of 4 KiB. Smaller would cost metadata, larger would strand memory
+/// of rarely used bins.
+pub const GRANULE_BYTES: usize = 1 << GRANULE_SHIFT;
+/// Granules of a block: one bit each in a 16-bit mask.
+pub const GRANULES_PER_BLOCK: usize = 16;
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = GRANULES_PER_BLOCK * GRANULE_BYTES;
+
+/// log2 of a slot's bytes when address space is plentiful.
+pub const SLOT_SHIFT_MAX: u32 = 32;
+/// log2 of a slot's bytes when it is short; a quarter of the slot is metadata and guard then.
+pub const SLOT_SHIFT_MIN: u32 = if cfg!(miri) { 25 } else { 26 };
+/// Most slots, and so most heaps, of a process.
+pub const SLOTS_MAX: usize = 1024;
+
+/// Offset of the heap in its slot; the mailbox lies before it, on a cache line of its own.
+pub const HEAP_OFFSET: usize = 64;
+/// Offset of the granule table: one byte per granule, its first part on the heap's own page.
+pub const TABLE_OFFSET: usize = 3072;
+/// Offset of the span array.
+pub const SPANS_OFFSET: usize = 512 * 1024;
+/// Offset of the objects. A multiple of 2 MiB, so that blocks can be huge pages.
+pub const OBJECTS_OFFSET: usize = 16 * 1024 * 1024;
+/// Most granules of a slot.
+pub const GRANULES_MAX: usize = ((1 << SLOT_SHIFT_MAX) - OBJECTS_OFFSET) >> GRANULE_SHIFT;
+
+/// Alignment of every slot.
+pub const SLOT_ALIGN: usize = 2 * 1024 * 1024;
+
+const _: () = {
+    assert!(TABLE_OFFSET + GRANULES_MAX <= SPANS_OFFSET);
+    assert!(SPANS_OFFSET.is_multiple_of(65536) && OBJECTS_OFFSET.is_multiple_of(SLOT_ALIGN));
+    assert!(OBJECTS_OFFSET < 1 << SLOT_SHIFT_MIN);
+};

@@ -1,0 +1,33 @@
+//! The production backend: no hardware, the fastest software for the same contract.
+//!
+//! Layers, each of which uses only those below it:
+//! `Soft` (the contract) → `region` (slots, whose an address is) → `refill` (slow paths of a heap) →
+//! `granules` (which granules a heap uses) → `heap` (fast paths) → `mailbox` (remote frees), `span`,
+//! `bin`, `layout`.
+//!
+//! What it detects on free at no cost to the fast path: addresses outside the region or in parts
+//! that are in no use, addresses that are not a multiple of 8, and the immediate repeat. Frees from
+//! other threads are checked for wrong slots too. Everything else is found when the free objects
+//! are sorted (see `refill`), which is late: between a double free and then, the object can be
+//! handed out twice.
+
+mod bin;
+mod granules;
+mod heap;
+mod layout;
+mod mailbox;
+mod refill;
+mod region;
+mod span;
+
+pub use bin::{BINS, Bin, HEAP_MAX};
+pub use heap::Heap;
+#[cfg(not(loom))]
+pub use process::Soft;
+#[cfg(not(loom))]
+pub use region::{Region, Usage};
+
+#[cfg(not(loom))]
+mod process;
+#[cfg(all(test, not(loom)))]
+mod tests;

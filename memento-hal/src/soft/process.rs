@@ -1,0 +1,161 @@
+//! The soft backend as a [`Hal`], and its one instance in this process.
+
+use super::bin::Bin;
+use super::heap::{Heap, NO_HEAP, NoHeap};
+use super::region::{Region, Usage};
+use crate::counters::Counters;
+use crate::geometry::SizeClass;
+use crate::hal::{Hal, ProcessHal};
+use crate::object::FreeFault;
+use crate::os::{Linux, Os};
+use crate::sync::Ordering;
+use core::ptr::NonNull;
+
+crate::os::tls::tls_pointer!(mod current, "memento_soft_heap", super::Heap, super::NO_HEAP);
+
+/// The soft backend over an operating system.
+#[derive(Debug)]
+pub struct Soft<O: Os = Linux> {
+    region: Region<O>,
+}
+
+static PROCESS: Soft<Linux> = Soft::new(Linux);
+
+impl<O: Os> Soft<O> {
+    /// A backend that reserves its region at first use.
+    pub const fn new(os: O) -> Self {
+        Self { region: Region::new(os) }
+    }
+
+    /// Frees an object when the fast path would not. `heap` is the calling thread's, or null.
+    ///
+    /// # Errors
+    /// As [`crate::ObjectAllocator::obj_free`].
+    ///
+    /// # Safety
+    /// As [`crate::ObjectAllocator::obj_free`]; `heap` is null or attached to this thread.
+    #[cold]
+    pub unsafe fn free_slow(
+        &self,
+        heap: *mut Heap<O>,
+        object: NonNull<u8>,
+    ) -> Result<(), FreeFault> {
+        // SAFETY: the caller's.
+        unsafe { self.region.free(heap, object) }
+    }
+
+    /// The bin of the allocated object at `object`; also for objects over 512 bytes.
+    ///
+    /// # Errors
+    /// As [`Hal::class_of`].
+    pub fn bin_of(&self, object: NonNull<u8>) -> Result<Bin, FreeFault> {
+        self.region.locate(object.addr().get()).map(|found| found.bin)
+    }
+
+    /// Adds a heap to a thread whose heap is full. The fast path serves it no better than a remote
+    /// free, so this is for the case that a whole slot is used up. `None` if there is no slot.
+    pub fn extend(&self, heap: &mut Heap<O>) -> Option<NonNull<Heap<O>>> {
+        let added = self.region.attach()?;
+        // SAFETY: both heaps are this thread's now. Relaxed: only this thread compares it.
+        unsafe {
+            (*added.as_ptr()).next = core::mem::replace(&mut heap.next, added.as_ptr());
+            (*added.as_ptr()).header().primary.store(heap, Ordering::Relaxed);
+        }
+        Some(added)
+    }
+
+    /// Gives what the thread's heaps have free back to the system. Returns bytes.
+    ///
+    /// # Safety
+    /// `heap` is attached to the calling thread.
+    pub unsafe fn purge(&self, heap: NonNull<Heap<O>>) -> usize {
+        let mut bytes = 0;
+        let mut heap = heap.as_ptr();
+        while !heap.is_null() {
+            // SAFETY: the chain consists of the thread's heaps.
+            unsafe {
+                bytes += (*heap).purge();
+                heap = (*heap).next;
+            }
+        }
+        bytes
+    }
+
+    /// What all heaps hold. Exact for the calling thread's heap after [`Soft::purge`]; free objects
+    /// that wait in bins of other threads count as live.
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage::ZERO;
+        self.region.add_usage(&mut usage);
+        usage
+    }
+}
+
+// SAFETY: heaps are handed out by `Region::attach` to one thread at a time, guarded by the mailbox;
+// their objects are disjoint because their slots are.
+unsafe impl<O: Os> Hal for Soft<O> {
+    type Core = Heap<O>;
+    const NAME: &'static str = "soft";
+
+    fn attach(&self) -> Option<NonNull<Self::Core>> {
+        self.region.attach()
+    }
+
+    unsafe fn detach(&self, core: NonNull<Self::Core>) {
+        // SAFETY: the caller's.
+        unsafe { self.region.detach(core) }
+    }
+
+    fn contains(&self, address: *const u8) -> bool {
+        self.region.contains(address.addr())
+    }
+
+    fn class_of(&self, object: NonNull<u8>) -> Result<SizeClass, FreeFault> {
+        self.bin_of(object)?.class().ok_or(FreeFault::Outside)
+    }
+
+    unsafe fn free_detached(&self, object: NonNull<u8>) -> Result<(), FreeFault> {
+        // SAFETY: the caller's; a thread without a heap.
+        unsafe { self.region.free(core::ptr::null_mut(), object) }
+    }
+
+    fn fork_prepare(&self) {}
+
+    unsafe fn fork_parent(&self) {}
+
+    unsafe fn fork_child(&self, core: Option<NonNull<Self::Core>>) {
+        self.region.after_fork(core.map_or(core::ptr::null_mut(), NonNull::as_ptr));
+    }
+
+    fn counters(&self, _: &mut Counters) {}
+}
+
+// SAFETY: `current` reads what `set_current` wrote, or the initial value, which stands for null.
+unsafe impl ProcessHal for Soft<Linux> {
+    fn instance() -> &'static Self {
+        &PROCESS
+    }
+
+    #[inline]
+    fn current() -> *mut Self::Core {
+        let heap = Self::current_or_none();
+        if core::ptr::eq(heap, no_heap()) { core::ptr::null_mut() } else { heap }
+    }
+
+    unsafe fn set_current(core: *mut Self::Core) {
+        current::set(if core.is_null() { no_heap() } else { core });
+    }
+}
+
+fn no_heap() -> *mut Heap<Linux> {
+    (&raw const NO_HEAP.0).cast_mut()
+}
+
+impl Soft<Linux> {
+    /// The calling thread's heap, or one that is empty and refuses every free: never null, so the
+    /// fast paths need no test.
+    #[inline(always)]
+    pub fn current_or_none() -> *mut Heap<Linux> {
+        const { assert!(size_of::<NoHeap>() == size_of::<Heap<Linux>>()) };
+        current::get()
+    }
+}

@@ -1,0 +1,303 @@
+//! The slow paths of a heap: filling a bin, and sorting free objects back into their spans.
+//!
+//! A bin is one list of free objects from any spans, last in, first out, and nothing counts its
+//! length: that keeps the fast paths short. The price is that nobody knows when a span has become
+//! empty, until the bins are *sorted*: every free object goes back to its span's own list, and spans
+//! that are free altogether give their granules back for any bin. Sorting happens when the heap would
+//! otherwise have to grow, at most once for every eighth that it grows by, so its cost is bounded by
+//! the growth that it avoids.
+//!
+//! Sorting also checks every object: one that is not the start of a slot is a corruption that aborts
+//! the process. One that is free twice makes a span's list a circle, which is found before the list
+//! or the span is used again.
+
+use super::bin::{Bin, QUARANTINE};
+use super::granules::granule_at;
+use super::heap::Heap;
+use super::layout::GRANULES_PER_BLOCK;
+use super::mailbox::Link;
+use super::span::{FreeObject, Granule, Span};
+use crate::fatal::corruption;
+use crate::object::FreeFault;
+use crate::os::Os;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{Ordering, compiler_fence};
+
+/// An object from a slow path.
+pub(super) struct Fresh {
+    pub object: NonNull<u8>,
+    /// It reads as zero.
+    pub zero: bool,
+}
+
+/// A heap below this many granules (1 MiB) grows without sorting.
+const GROWTH_MIN: Granule = 4 * GRANULES_PER_BLOCK as Granule;
+
+/// Granules that a heap of this many may add before it sorts again.
+pub(super) const fn growth_allowed(granules: Granule) -> Granule {
+    let eighth = granules / 8;
+    if eighth > GROWTH_MIN { eighth } else { GROWTH_MIN }
+}
+
+impl<O: Os> Heap<O> {
+    /// Allocates from a bin that is empty, filling it by the way.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refill(&mut self, bin: Bin) -> Option<Fresh> {
+        self.change(|heap| heap.refill_unguarded(bin))
+    }
+
+    fn refill_unguarded(&mut self, bin: Bin) -> Option<Fresh> {
+        let k = bin.index();
+        if self.header().mailbox.has_mail() {
+            let mail = self.header().mailbox.take();
+            self.keep_mail(mail);
+            if let Some(object) = self.pop(k) {
+                return Some(object);
+            }
+        }
+        let mut sorted = false;
+        loop {
+            if let Some(start) = granule_at(self.listed[k]) {
+                self.take_listed(k, start);
+                return self.pop(k);
+            }
+            if let Some(start) = granule_at(self.carving[k]) {
+                return Some(self.carve(k, start));
+            }
+            if let Some(start) = self.span_in_known_blocks(bin) {
+                self.carving[k] = start + 1;
+                continue;
+            }
+            let block = GRANULES_PER_BLOCK as Granule;
+            if self.growth_left >= block && self.add_block().is_some() {
+                self.growth_left -= block;
+                continue;
+            }
+            // Sort, whether by plan or because there is nothing more to be had.
+            if sorted {
+                return None;
+            }
+            self.sort();
+            self.growth_left = growth_allowed(self.granules);
+            sorted = true;
+        }
+    }
+
+    /// Runs a change of more than one step. A fork child that finds `changing` set in another
+    /// thread's heap leaves that heap alone.
+    pub(super) fn change<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        self.changing = true;
+        // Only a fork looks at it, which sees this thread's stores in program order.
+        compiler_fence(Ordering::SeqCst);
+        let result = f(self);
+        compiler_fence(Ordering::SeqCst);
+        self.changing = false;
+        result
+    }
+
+    fn pop(&mut self, k: usize) -> Option<Fresh> {
+        // SAFETY: `&mut self` is the heap.
+        let object = unsafe { Self::take(self, k) };
+        NonNull::new(object).map(|object| Fresh { object: object.cast(), zero: false })
+    }
+
+    /// Puts the free objects of a listed span into its bin.
+    fn take_listed(&mut self, k: usize, start: Granule) {
+        self.unlist(start);
+        // SAFETY: a listed span is a span of ours.
+        let span = unsafe { &mut *self.span(start) };
+        debug_assert!(self.bins[k].is_null());
+        self.check_free_list(span, start);
+        self.bins[k] = span.free;
+        span.free = null_mut();
+        span.free_count = 0;
+    }
+
+    /// Aborts if a span's list of free objects is not what its count says: an object that was freed
+    /// twice makes it a circle. Checked before the objects, or the span's granules, are used again.
+    fn check_free_list(&self, span: &Span, start: Granule) {
+        let mut object = span.free;
+        for _ in 0..span.free_count {
+            if object.is_null() || self.granule_of(object).wrapping_sub(start) > u32::from(u8::MAX)
+            {
+                corruption("free list damaged by a write to freed memory", object.addr());
+            }
+            // SAFETY: an address in the span, which is committed memory.
+            object = unsafe { FreeObject::next(object) };
+        }
+        if !object.is_null() {
+            double_free(object);
+        }
+    }
+
+    /// Makes new objects of the span at the bottom of its untouched part: one for the caller and some
+    /// for the bin, as many as were made before but not beyond the page that is touched anyway.
+    fn carve(&mut self, k: usize, start: Granule) -> Fresh {
+        // SAFETY: a span that is carved is a span of ours.
+        let span = unsafe { &mut *self.span(start) };
+        let size = Bin::new(span.bin).map_or(1, Bin::size);
+        let base = self.granule_start(start);
+        let first = span.carved as usize;
+        let offset = first * size;
+        let page = self.region().os().page_bytes();
+        let on_page = (page - offset % page).div_ceil(size);
+        let room = (span.capacity as usize) - first;
+        let count = on_page.min(first.max(8)).min(room).max(1);
+        let mut list = null_mut();
+        for i in (1..count).rev() {
+            // SAFETY: `first + i < capacity`, so the slot lies in the span, and nobody has it.
+            unsafe {
+                let object = base.add((first + i) * size).cast::<FreeObject>();
+                FreeObject::set_next(object, list);
+                list = object;
+            }
+        }
+        debug_assert!(self.bins[k].is_null());
+        self.bins[k] = list;
+        span.carved += count as u16;
+        if span.carved == span.capacity {
+            self.carving[k] = 0;
+        }
+        // SAFETY: slot `first` lies in the span; the base of a granule is not null.
+        let object = unsafe { NonNull::new_unchecked(base.add(offset)) };
+        Fresh { object, zero: span.fresh }
+    }
+
+    /// Puts posted objects into their bins. `region` checked each of them when it was posted.
+    fn keep_mail(&mut self, mut list: *mut FreeObject) {
+        let mut left = self.objects_at_most();
+        while !list.is_null() {
+            // SAFETY: `take` gave us the list; posted objects are free slots of ours.
+            let next = unsafe { FreeObject::next(list) };
+            let k = self.table(self.granule_of(list)).load(crate::sync::Ordering::Relaxed) as usize;
+            // SAFETY: as above.
+            unsafe { FreeObject::set_next(list, self.bins[k]) };
+            self.bins[k] = list;
+            self.remote_frees += 1;
+            list = next;
+            left = left.checked_sub(1).unwrap_or_else(|| double_free(list));
+        }
+    }
+
+    /// More objects than this cannot be free: a longer list is a circle.
+    fn objects_at_most(&self) -> usize {
+        (self.granules as usize) << (super::layout::GRANULE_SHIFT - 3)
+    }
+
+    /// Sorts every free object back into its span, and releases spans that are free altogether.
+    pub(super) fn sort(&mut self) {
+        let mail = self.header().mailbox.take();
+        self.keep_mail(mail);
+        if let Some(object) = NonNull::new(self.bins[QUARANTINE as usize]) {
+            double_free(object.as_ptr());
+        }
+        for k in 1..super::bin::BINS {
+            let mut list = core::mem::replace(&mut self.bins[k], null_mut());
+            while !list.is_null() {
+                // SAFETY: an object in a bin is free memory of ours, unless the program freed it
+                // twice or wrote to it; `sort_one` finds out.
+                let next = unsafe { FreeObject::next(list) };
+                self.sort_one(k, list);
+                list = next;
+            }
+        }
+    }
+
+    fn sort_one(&mut self, k: usize, object: *mut FreeObject) {
+        let base = self.granule_start(0).addr();
+        let offset = object.addr().wrapping_sub(base);
+        if offset >> super::layout::GRANULE_SHIFT >= self.granules as usize {
+            corruption("free list damaged by a write to freed memory", object.addr());
+        }
+        let granule = self.granule_of(object);
+        // SAFETY: the granule is below the limit, so its entry and its span's are committed.
+        let start = unsafe { granule - Granule::from((*self.span(granule)).back) };
+        // SAFETY: as above.
+        let span = unsafe { &mut *self.span(start) };
+        if usize::from(span.bin) != k {
+            double_free(object);
+        }
+        let Some(bin) = Bin::new(span.bin) else { double_free(object) };
+        let within = object.addr() - self.granule_start(start).addr();
+        if !within.is_multiple_of(bin.size()) || within / bin.size() >= usize::from(span.carved) {
+            corruption(FreeFault::Misaligned.message(), object.addr());
+        }
+        // SAFETY: a free slot of the span.
+        unsafe { FreeObject::set_next(object, span.free) };
+        span.free = object;
+        span.free_count += 1;
+        if span.free_count > span.carved {
+            double_free(object);
+        }
+        if span.free_count == span.carved {
+            if self.carving[k] == start + 1 {
+                self.carving[k] = 0;
+            }
+            if span.listed {
+                self.unlist(start);
+            }
+            self.check_free_list(span, start);
+            self.release_span(start);
+        } else if !span.listed {
+            self.list(k, start);
+        }
+    }
+
+    fn list(&mut self, k: usize, start: Granule) {
+        let head = self.listed[k];
+        // SAFETY: spans of ours.
+        unsafe {
+            let span: *mut Span = self.span(start);
+            (*span).listed = true;
+            (*span).next = head;
+            (*span).previous = 0;
+            if let Some(next) = granule_at(head) {
+                (*self.span(next)).previous = start + 1;
+            }
+        }
+        self.listed[k] = start + 1;
+    }
+
+    fn unlist(&mut self, start: Granule) {
+        // SAFETY: spans of ours.
+        unsafe {
+            let span: *mut Span = self.span(start);
+            (*span).listed = false;
+            let (next, previous) = ((*span).next, (*span).previous);
+            match granule_at(previous) {
+                Some(g) => (*self.span(g)).next = next,
+                None => self.listed[usize::from((*span).bin)] = next,
+            }
+            if let Some(g) = granule_at(next) {
+                (*self.span(g)).previous = previous;
+            }
+        }
+    }
+
+    /// Sorts, and gives the memory of everything that is free back to the system. Returns bytes.
+    pub(super) fn purge(&mut self) -> usize {
+        self.change(|heap| {
+            heap.sort();
+            heap.growth_left = growth_allowed(heap.granules);
+            heap.decommit_free()
+        })
+    }
+
+    /// Empties the mailbox of a heap that has no thread, given what was posted.
+    pub(super) fn settle_orphan(&mut self, mail: *mut FreeObject) {
+        self.change(|heap| {
+            heap.keep_mail(mail);
+            heap.sort();
+            // One call a block's worth: giving back every granule by itself would be dear.
+            if heap.is_empty() || heap.free_dirty_bytes() >= super::layout::BLOCK_BYTES {
+                heap.decommit_free();
+            }
+        });
+    }
+}
+
+#[cold]
+fn double_free(object: *mut FreeObject) -> ! {
+    corruption(FreeFault::NotAllocated.message(), object.addr())
+}

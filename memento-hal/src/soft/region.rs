@@ -1,0 +1,381 @@
+//! The region and its slots: who has which heap, and whose an address is.
+//!
+//! The region is reserved by the first thread that allocates. Slots are handed out bottom up and
+//! never given back; a slot whose thread ended is an orphan that the next thread adopts with all that
+//! it holds. No lock is taken anywhere, so a fork finds none held.
+
+use super::bin::{BINS, Bin};
+use super::heap::{Heap, SlotHeader};
+use super::layout::{
+    GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SLOT_ALIGN, SLOT_SHIFT_MAX, SLOT_SHIFT_MIN,
+    SLOTS_MAX, SPANS_OFFSET, TABLE_OFFSET,
+};
+use super::mailbox::Posted;
+use super::span::{FreeObject, Span};
+use crate::object::FreeFault;
+use crate::os::Os;
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use core::ptr::{NonNull, null_mut};
+
+/// The soft backend's address space, of one process or of one test.
+#[derive(Debug)]
+pub struct Region<O: Os> {
+    os: O,
+    /// The region's start; its low bits, zero by alignment, hold what [`Bounds`] unpacks. One word,
+    /// so that racing first threads publish all of it or nothing.
+    packed: AtomicPtr<u8>,
+    /// Slots handed out so far.
+    slots: AtomicU32,
+    /// Which slots have a heap.
+    ready: [AtomicU8; SLOTS_MAX],
+}
+
+/// Where the region is and how it is divided.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    base: *mut u8,
+    slot_shift: u32,
+    slots_log2: u32,
+}
+
+const SHIFT_BITS: u32 = 6;
+
+impl Bounds {
+    fn pack(self) -> *mut u8 {
+        debug_assert!(self.base.addr().is_multiple_of(SLOT_ALIGN));
+        self.base.map_addr(|a| a | (self.slots_log2 << SHIFT_BITS | self.slot_shift) as usize)
+    }
+
+    fn unpack(packed: *mut u8) -> Option<Self> {
+        if packed.is_null() {
+            return None;
+        }
+        let low = packed.addr() % SLOT_ALIGN;
+        Some(Self {
+            base: packed.map_addr(|a| a - low),
+            slot_shift: (low as u32) % (1 << SHIFT_BITS),
+            slots_log2: (low as u32) >> SHIFT_BITS,
+        })
+    }
+
+    fn bytes(self) -> usize {
+        1 << (self.slot_shift + self.slots_log2)
+    }
+
+    fn slot(self, index: u32) -> *mut u8 {
+        self.base.wrapping_add((index as usize) << self.slot_shift)
+    }
+}
+
+/// What the heaps hold, by bin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// Objects that are allocated, by [`Bin::index`].
+    pub live: [u64; BINS],
+    /// Bytes of the heaps that may have memory behind them.
+    pub resident_bytes: u64,
+    /// Objects that another thread freed than the one that allocated them, and that have arrived.
+    pub remote_frees: u64,
+}
+
+impl Usage {
+    /// All zero.
+    pub const ZERO: Self = Self { live: [0; BINS], resident_bytes: 0, remote_frees: 0 };
+}
+
+/// An object of the region, found by its address.
+pub(super) struct Located {
+    slot: *mut u8,
+    pub bin: Bin,
+    /// The object, with the region's provenance.
+    object: *mut FreeObject,
+}
+
+impl Located {
+    fn heap<O: Os>(&self) -> *mut Heap<O> {
+        self.slot.wrapping_add(HEAP_OFFSET).cast()
+    }
+}
+
+/// What `add_usage` reads of a granule.
+struct Snapshot {
+    bin: u8,
+    back: u8,
+    carved: u16,
+    free: u16,
+    dirty: u16,
+}
+
+/// The header of a slot.
+fn header<'a, O: Os>(slot: *mut u8) -> &'a SlotHeader<O> {
+    // SAFETY: callers pass slots that are ready, whose head is committed for the region's life.
+    unsafe { &*slot.cast::<SlotHeader<O>>() }
+}
+
+impl<O: Os> Region<O> {
+    /// A region that is reserved at first use.
+    #[cfg(not(loom))]
+    pub const fn new(os: O) -> Self {
+        Self {
+            os,
+            packed: AtomicPtr::new(null_mut()),
+            slots: AtomicU32::new(0),
+            ready: [const { AtomicU8::new(0) }; SLOTS_MAX],
+        }
+    }
+
+    pub(super) fn os(&self) -> &O {
+        &self.os
+    }
+
+    /// Whether the address lies in the region.
+    #[inline]
+    pub fn contains(&self, address: usize) -> bool {
+        self.bounds().is_some_and(|b| address.wrapping_sub(b.base.addr()) < b.bytes())
+    }
+
+    /// A heap for the calling thread: an orphan's if there is one, else a new one.
+    pub fn attach(&self) -> Option<NonNull<Heap<O>>> {
+        let bounds = match self.bounds() {
+            Some(bounds) => bounds,
+            None => self.reserve()?,
+        };
+        let adopted = self.ready_slots(bounds).find(|slot| header::<O>(*slot).mailbox.adopt());
+        let slot = match adopted {
+            Some(slot) => slot,
+            None => self.new_slot(bounds)?,
+        };
+        let heap = slot.wrapping_add(HEAP_OFFSET).cast::<Heap<O>>();
+        // Relaxed: only the owner compares it with its own heap, see `free`.
+        header(slot).primary.store(heap, Ordering::Relaxed);
+        NonNull::new(heap)
+    }
+
+    /// Gives up the heap of an ending thread, and all that hang on it.
+    ///
+    /// # Safety
+    /// The calling thread attached `heap` and does not use it afterwards.
+    pub unsafe fn detach(&self, heap: NonNull<Heap<O>>) {
+        // First all of them stop being this thread's; `abandon` publishes that. Otherwise the thread
+        // that adopts the first heap could take a further one for its own.
+        let mut each = heap.as_ptr();
+        while !each.is_null() {
+            // SAFETY: the thread has the chain's heaps.
+            unsafe {
+                (*each).header().primary.store(null_mut(), Ordering::Relaxed);
+                each = (*each).next;
+            }
+        }
+        let mut heap = heap.as_ptr();
+        while !heap.is_null() {
+            // SAFETY: the thread has this heap; `abandon` runs the closure before it lets go.
+            unsafe {
+                let next = core::mem::replace(&mut (*heap).next, null_mut());
+                (*heap).purge();
+                (*heap).header().mailbox.abandon(|mail| (*heap).settle_orphan(mail));
+                heap = next;
+            }
+        }
+    }
+
+    /// Frees an object that is not in the window of the calling thread's heap `mine` (null: it has
+    /// none), or that the fast path refused.
+    ///
+    /// # Errors
+    /// As [`crate::ObjectAllocator::obj_free`]; finds what [`Region::locate`] finds, and the
+    /// immediate repeat.
+    ///
+    /// # Safety
+    /// As [`crate::ObjectAllocator::obj_free`].
+    pub unsafe fn free(&self, mine: *mut Heap<O>, object: NonNull<u8>) -> Result<(), FreeFault> {
+        let found = self.locate(object.addr().get())?;
+        let header = header::<O>(found.slot);
+        // Relaxed: if it is our own heap, we stored it; what others store is never ours.
+        let primary = header.primary.load(Ordering::Relaxed);
+        if !mine.is_null() && primary == mine {
+            // One of the thread's own heaps, so this thread has it.
+            // SAFETY: as above.
+            let given = unsafe {
+                Heap::give_known(found.heap::<O>(), found.object.cast(), found.bin.index())
+            };
+            return if given { Ok(()) } else { Err(FreeFault::NotAllocated) };
+        }
+        // SAFETY: a slot of that heap which the caller gives up.
+        match unsafe { header.mailbox.post(found.object) } {
+            Posted::ForOwner => Ok(()),
+            Posted::Repeated => Err(FreeFault::NotAllocated),
+            Posted::ForOrphan => {
+                header.mailbox.reclaim(|mail| {
+                    // SAFETY: `reclaim` calls this while we have the heap.
+                    unsafe { (*found.heap::<O>()).settle_orphan(mail) }
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// The object at an address: its heap and its bin.
+    ///
+    /// # Errors
+    /// [`FreeFault::Outside`] if the address is not of the region or in a part that was never handed
+    /// out, [`FreeFault::NotAllocated`] if its granules are in no span, [`FreeFault::Misaligned`] if
+    /// it is not the start of a slot.
+    pub(super) fn locate(&self, address: usize) -> Result<Located, FreeFault> {
+        let bounds = self.bounds().ok_or(FreeFault::Outside)?;
+        let offset = address.wrapping_sub(bounds.base.addr());
+        if offset >= bounds.bytes() {
+            return Err(FreeFault::Outside);
+        }
+        let index = (offset >> bounds.slot_shift) as u32;
+        if !self.is_ready(index) {
+            return Err(FreeFault::Outside);
+        }
+        let slot = bounds.slot(index);
+        let within = address - slot.addr();
+        // Acquire: pairs with the Release in `set_granules`.
+        let granules = header::<O>(slot).granules.load(Ordering::Acquire) as usize;
+        let granule = within.wrapping_sub(OBJECTS_OFFSET) >> GRANULE_SHIFT;
+        if granule >= granules {
+            return Err(FreeFault::Outside);
+        }
+        // SAFETY: table and span array are committed for all granules below the published limit.
+        let (bin, back) = unsafe {
+            let table = slot.wrapping_add(TABLE_OFFSET + granule).cast::<AtomicU8>();
+            let span = slot.wrapping_add(SPANS_OFFSET).cast::<Span>().wrapping_add(granule);
+            // Relaxed: an allocated object reached the caller after its span was made.
+            ((*table).load(Ordering::Relaxed), usize::from((*span).back))
+        };
+        let bin = Bin::new(bin).ok_or(FreeFault::NotAllocated)?;
+        let span_start = OBJECTS_OFFSET + ((granule - back) << GRANULE_SHIFT);
+        if !(within - span_start).is_multiple_of(bin.size()) {
+            return Err(FreeFault::Misaligned);
+        }
+        Ok(Located { slot, bin, object: slot.wrapping_add(within).cast() })
+    }
+
+    /// In a fork child whose one thread has `mine` (or null): every other thread is gone.
+    pub fn after_fork(&self, mine: *mut Heap<O>) {
+        let Some(bounds) = self.bounds() else { return };
+        for slot in self.ready_slots(bounds) {
+            let header = header::<O>(slot);
+            // Relaxed: the child has one thread.
+            let primary = header.primary.load(Ordering::Relaxed);
+            if !mine.is_null() && primary == mine {
+                continue;
+            }
+            // SAFETY: the slot is ready; the thread that used the heap does not exist here.
+            let changing = unsafe { (*slot.add(HEAP_OFFSET).cast::<Heap<O>>()).changing };
+            header.mailbox.after_fork(!changing);
+        }
+    }
+
+    /// Adds what every heap holds. Heaps of other threads change under its hands: numbers are read
+    /// as they are, and stay within the committed part of each slot.
+    pub fn add_usage(&self, usage: &mut Usage) {
+        let Some(bounds) = self.bounds() else { return };
+        for slot in self.ready_slots(bounds) {
+            // Acquire: pairs with the Release in `set_granules`.
+            let granules = header::<O>(slot).granules.load(Ordering::Acquire) as usize;
+            let spans = slot.wrapping_add(SPANS_OFFSET).cast::<Span>();
+            for granule in 0..granules {
+                // SAFETY: the span array is committed for granules below the published limit. The
+                // fields are read one by one, volatile, since the owner may be writing them.
+                let field = unsafe {
+                    let span = spans.wrapping_add(granule);
+                    Snapshot {
+                        bin: (&raw const (*span).bin).read_volatile(),
+                        back: (&raw const (*span).back).read_volatile(),
+                        carved: (&raw const (*span).carved).read_volatile(),
+                        free: (&raw const (*span).free_count).read_volatile(),
+                        dirty: (&raw const (*span).block.dirty).read_volatile(),
+                    }
+                };
+                usage.resident_bytes += u64::from(field.dirty.count_ones()) << GRANULE_SHIFT;
+                if field.back == 0
+                    && let Some(bin) = Bin::new(field.bin)
+                {
+                    usage.live[bin.index()] += u64::from(field.carved.saturating_sub(field.free));
+                }
+            }
+            // SAFETY: the slot is ready, so its heap is committed; volatile as above.
+            usage.remote_frees += unsafe {
+                let heap = slot.add(HEAP_OFFSET).cast::<Heap<O>>();
+                (&raw const (*heap).remote_frees).read_volatile()
+            };
+        }
+    }
+
+    fn bounds(&self) -> Option<Bounds> {
+        // Acquire: pairs with the Release in `reserve`.
+        Bounds::unpack(self.packed.load(Ordering::Acquire))
+    }
+
+    /// Reserves the region: as much as there is, down to one slot. Under a limit on address space
+    /// (`RLIMIT_AS`) at most a quarter of it, since the program needs the rest.
+    #[cold]
+    fn reserve(&self) -> Option<Bounds> {
+        let largest = SLOT_SHIFT_MAX + SLOTS_MAX.ilog2();
+        let mut log2 = match self.os.address_limit() {
+            Some(limit) => (limit / 4).max(1).ilog2().min(largest),
+            None => largest,
+        };
+        while log2 >= SLOT_SHIFT_MIN {
+            // Few large slots serve few threads, small ones serve large heaps badly: four slots at
+            // least, as far as the smallest size allows.
+            let slot_shift = (log2.saturating_sub(2)).clamp(SLOT_SHIFT_MIN, SLOT_SHIFT_MAX);
+            if let Some(base) = self.os.reserve(1 << log2, SLOT_ALIGN) {
+                let mine =
+                    Bounds { base: base.as_ptr(), slot_shift, slots_log2: log2 - slot_shift };
+                return self.publish(mine);
+            }
+            log2 -= 1;
+        }
+        None
+    }
+
+    fn publish(&self, mine: Bounds) -> Option<Bounds> {
+        // Release: pairs with the Acquire in `bounds`. Acquire on failure: likewise.
+        let order = (Ordering::Release, Ordering::Acquire);
+        match self.packed.compare_exchange(null_mut(), mine.pack(), order.0, order.1) {
+            Ok(_) => Some(mine),
+            Err(theirs) => {
+                // SAFETY: our reservation, which nobody else knows.
+                unsafe { self.os.release(NonNull::new_unchecked(mine.base), mine.bytes()) };
+                Bounds::unpack(theirs)
+            }
+        }
+    }
+
+    /// A slot that was never used, with its heap. A slot whose head cannot be committed is lost.
+    fn new_slot(&self, bounds: Bounds) -> Option<*mut u8> {
+        let most = 1 << bounds.slots_log2;
+        let claim = |n: u32| (n < most).then_some(n + 1);
+        // Relaxed: the number gives nothing but itself.
+        let index = self.slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).ok()?;
+        let head = Heap::<O>::HEAD_BYTES;
+        // SAFETY: the index is this thread's alone, and its slot lies in the reservation.
+        unsafe {
+            let slot = NonNull::new_unchecked(bounds.slot(index));
+            if !self.os.commit(slot, head) {
+                return None;
+            }
+            Heap::init(slot, 1 << bounds.slot_shift, head, self);
+            header::<O>(slot.as_ptr()).mailbox.claim();
+            // Release: pairs with the Acquire in `is_ready`.
+            self.ready[index as usize].store(1, Ordering::Release);
+            Some(slot.as_ptr())
+        }
+    }
+
+    fn is_ready(&self, index: u32) -> bool {
+        // Acquire: pairs with the Release in `new_slot`.
+        self.ready[index as usize].load(Ordering::Acquire) != 0
+    }
+
+    fn ready_slots(&self, bounds: Bounds) -> impl Iterator<Item = *mut u8> {
+        // Relaxed: `is_ready` orders what matters.
+        (0..self.slots.load(Ordering::Relaxed))
+            .filter(|index| self.is_ready(*index))
+            .map(move |index| bounds.slot(index))
+    }
+}

@@ -1,0 +1,146 @@
+//! Spans and blocks: what is known about each granule, kept apart from the objects.
+//!
+//! A *span* is 1 to 16 granules of one block that hold objects of one bin. A *block* is 16 granules;
+//! its masks say which are free and which may hold old bytes. Both descriptions live in one array
+//! indexed by granule, all zero before first use: the span's in the entry of its first granule, the
+//! block's in the entry of its first.
+
+use super::layout::GRANULES_PER_BLOCK;
+
+/// Index of a granule in its slot.
+pub type Granule = u32;
+
+/// A link to another entry of the span array: its index plus one, or 0 for none.
+pub type SpanLink = u32;
+
+/// A free object: its first word links to the next.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct FreeObject {
+    pub next: *mut FreeObject,
+}
+
+/// What is known about one granule. All zero: nothing yet.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Span {
+    /// Free objects that are in no bin of the heap.
+    pub free: *mut FreeObject,
+    /// Length of `free`.
+    pub free_count: u16,
+    /// Objects made so far, from the bottom up; the rest of the span was never touched.
+    pub carved: u16,
+    /// Objects that fit.
+    pub capacity: u16,
+    /// The bin, or 0 while the granule is in no span.
+    pub bin: u8,
+    /// Distance to the span's first granule.
+    pub back: u8,
+    /// Neighbours in the heap's list of spans of this bin that have free objects.
+    pub next: SpanLink,
+    pub previous: SpanLink,
+    /// In that list.
+    pub listed: bool,
+    /// No page of the span was ever written before: what is carved first reads as zero.
+    pub fresh: bool,
+    /// The block's state, in the entry of its first granule.
+    pub block: Block,
+}
+
+/// 16 granules. Bit *i* stands for granule *i*.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Block {
+    /// In no span.
+    pub free: u16,
+    /// May hold bytes of an earlier use, and memory behind them.
+    pub dirty: u16,
+    /// Neighbours in the heap's list of blocks with the same [`Fill`].
+    pub next: SpanLink,
+    pub previous: SpanLink,
+}
+
+/// How much of a block is free, as far as finding room in it is concerned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Fill {
+    /// Nothing.
+    Full = 0,
+    /// Single granules.
+    Singles = 1,
+    /// At least one aligned group of four.
+    Quads = 2,
+    /// Everything.
+    Empty = 3,
+}
+
+impl Block {
+    /// How much is free.
+    pub fn fill(&self) -> Fill {
+        match self.free {
+            0 => Fill::Full,
+            u16::MAX => Fill::Empty,
+            free if quads(free) != 0 => Fill::Quads,
+            _ => Fill::Singles,
+        }
+    }
+
+    /// First granule of `count` free ones in a row; groups of up to four lie in one aligned quad.
+    pub fn find(&self, count: usize) -> Option<usize> {
+        let starts = match count {
+            1 => self.free,
+            2..=4 => quads(self.free),
+            _ => (1..count).fold(self.free, |starts, shift| starts & (self.free >> shift)),
+        };
+        (starts != 0).then(|| starts.trailing_zeros() as usize)
+    }
+}
+
+/// Lowest bit of every aligned group of four that is entirely free.
+fn quads(free: u16) -> u16 {
+    free & (free >> 1) & (free >> 2) & (free >> 3) & 0x1111
+}
+
+/// The mask of `count` granules from `first`.
+pub fn mask(first: usize, count: usize) -> u16 {
+    debug_assert!(count >= 1 && first + count <= GRANULES_PER_BLOCK);
+    (u16::MAX >> (GRANULES_PER_BLOCK - count)) << first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(free: u16) -> Block {
+        Block { free, dirty: 0, next: 0, previous: 0 }
+    }
+
+    #[test]
+    fn find_agrees_with_a_scan_for_every_mask() {
+        for free in 0..=u16::MAX {
+            let b = block(free);
+            for count in [1, 3, 4, 5, 7, 12, 16] {
+                let aligned = if (2..=4).contains(&count) { 4 } else { 1 };
+                let need = if aligned == 4 { 4 } else { count };
+                let want = (0..=16 - need)
+                    .step_by(aligned)
+                    .find(|&s| free & mask(s, need) == mask(s, need));
+                assert_eq!(b.find(count), want, "mask {free:#018b} count {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn fill_names_what_can_be_found() {
+        for free in 0..=u16::MAX {
+            let b = block(free);
+            let want = match (b.find(16), b.find(4), b.find(1)) {
+                (Some(_), ..) => Fill::Empty,
+                (_, Some(_), _) => Fill::Quads,
+                (.., Some(_)) => Fill::Singles,
+                _ => Fill::Full,
+            };
+            assert_eq!(b.fill(), want);
+        }
+    }
+}

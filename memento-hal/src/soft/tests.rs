@@ -1,0 +1,248 @@
+//! The soft backend by itself: what only it promises. What every backend promises is in the
+//! conformance suite.
+extern crate std;
+use super::*;
+use crate::hal::Hal;
+use crate::object::FreeFault;
+use crate::os::{Fake, Linux};
+use crate::soft::process::Soft;
+use core::ptr::NonNull;
+use std::boxed::Box;
+use std::vec::Vec;
+
+fn fake() -> Soft<Fake> {
+    let os = Fake::new();
+    os.limit_reservations(1 << layout::SLOT_SHIFT_MIN);
+    Soft::new(os)
+}
+
+fn bin(size: usize) -> Bin {
+    Bin::for_request(size, 8).unwrap()
+}
+
+/// A heap of `soft` for this test, and the closure's result.
+fn with_heap<R>(soft: &Soft<Fake>, f: impl FnOnce(&mut Heap<Fake>) -> R) -> R {
+    let core = soft.attach().unwrap();
+    // SAFETY: attached just now, and detached below.
+    let result = f(unsafe { &mut *core.as_ptr() });
+    // SAFETY: the reference has ended.
+    unsafe { soft.detach(core) };
+    result
+}
+
+#[test]
+fn objects_of_a_bin_are_dense_and_freed_ones_come_back_first() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        let a = heap.alloc(bin(48)).unwrap();
+        let b = heap.alloc(bin(48)).unwrap();
+        assert_eq!(b.addr().get() - a.addr().get(), 48);
+        // SAFETY: `a` is not used afterwards.
+        unsafe { heap.give_back(a).unwrap() };
+        assert_eq!(heap.alloc(bin(48)), Some(a));
+        // SAFETY: as above.
+        unsafe {
+            heap.give_back(a).unwrap();
+            heap.give_back(b).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_heap_that_is_free_again_serves_other_bins_from_the_same_blocks() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        let fill = |heap: &mut Heap<Fake>, size: usize, bytes: usize| {
+            let all: Vec<_> = (0..bytes / size).map(|_| heap.alloc(bin(size)).unwrap()).collect();
+            for object in all {
+                // SAFETY: allocated above, not used afterwards.
+                unsafe { heap.give_back(object).unwrap() };
+            }
+        };
+        let total = if cfg!(miri) { 1 << 18 } else { 6 << 20 };
+        fill(heap, 512, total);
+        let before = heap.dirty_bytes();
+        for size in [64, 640, 4096, 20_000, 200_000] {
+            fill(heap, size, total);
+        }
+        assert!(heap.dirty_bytes() <= before * 3 / 2 + (1 << 20), "{}", heap.dirty_bytes());
+    });
+}
+
+#[test]
+fn zeroed_objects_are_zero_after_any_use() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        for size in [24, 512, 3000, 40_000] {
+            for _ in 0..3 {
+                let object = heap.alloc_zeroed(bin(size)).unwrap();
+                // SAFETY: the object has `size` bytes, all initialised.
+                unsafe {
+                    let bytes = core::slice::from_raw_parts_mut(object.as_ptr(), size);
+                    assert!(bytes.iter().all(|b| *b == 0));
+                    bytes.fill(0xa5);
+                    heap.give_back(object).unwrap();
+                }
+                heap.purge();
+            }
+        }
+    });
+}
+
+#[test]
+fn purge_gives_free_granules_back() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        let all: Vec<_> = (0..64).map(|_| heap.alloc(bin(16_000)).unwrap()).collect();
+        let peak = heap.dirty_bytes();
+        for object in all {
+            // SAFETY: allocated above, not used afterwards.
+            unsafe { heap.give_back(object).unwrap() };
+        }
+        assert!(heap.purge() >= peak / 2);
+        assert_eq!(heap.dirty_bytes(), 0);
+        assert!(heap.is_empty());
+    });
+}
+
+#[test]
+fn misuse_that_the_fast_path_sees() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        let a = heap.alloc(bin(48)).unwrap();
+        let inside = a.map_addr(|x| x.checked_add(4).unwrap());
+        let slot = a.map_addr(|x| x.checked_add(1 << 20).unwrap());
+        let outside = NonNull::from(Box::leak(Box::new(0u64))).cast::<u8>();
+        // SAFETY: misuse under test; none of these objects is used afterwards.
+        unsafe {
+            assert_eq!(heap.give_back(inside), Err(FreeFault::Misaligned));
+            assert_eq!(heap.give_back(slot), Err(FreeFault::Outside));
+            assert_eq!(heap.give_back(outside), Err(FreeFault::Outside));
+            assert_eq!(heap.give_back(a), Ok(()));
+            assert_eq!(heap.give_back(a), Err(FreeFault::NotAllocated));
+            drop(Box::from_raw(outside.cast::<u64>().as_ptr()));
+        }
+    });
+}
+
+/// Frees `objects` and sorts; the test expects a panic, which stands for the abort.
+fn sort_after_freeing(pick: impl Fn(NonNull<u8>, NonNull<u8>) -> Vec<NonNull<u8>>) {
+    let soft = fake();
+    let core = soft.attach().unwrap();
+    // SAFETY: attached just now; the test ends in a panic.
+    let heap = unsafe { &mut *core.as_ptr() };
+    let a = heap.alloc(bin(48)).unwrap();
+    let b = heap.alloc(bin(48)).unwrap();
+    for object in pick(a, b) {
+        // SAFETY: misuse under test.
+        unsafe { heap.give_back(object).unwrap() };
+    }
+    heap.purge();
+    for _ in 0..2 * bin(48).span_objects() {
+        heap.alloc(bin(48)).unwrap();
+    }
+}
+
+#[test]
+#[should_panic(expected = "double free")]
+fn sorting_finds_a_double_free() {
+    // Three frees of two objects, with a third live object that keeps the count below the span's.
+    sort_after_freeing(|a, b| std::vec![a, b, a]);
+}
+
+#[test]
+#[should_panic(expected = "inside an object")]
+fn sorting_finds_a_wrong_slot() {
+    sort_after_freeing(|a, _| std::vec![a.map_addr(|x| x.checked_add(16).unwrap())]);
+}
+
+#[test]
+fn exhaustion_is_none_and_memory_is_still_served_after_frees() {
+    let os = Fake::new();
+    os.limit_reservations(1 << layout::SLOT_SHIFT_MIN);
+    // The slot's head, one step of spans and one of objects; then nothing more.
+    os.fail_commits_after(3);
+    let soft = Soft::new(os);
+    with_heap(&soft, |heap| {
+        let mut all = Vec::new();
+        while let Some(object) = heap.alloc(bin(4096)) {
+            all.push(object);
+        }
+        assert!(all.len() >= 200, "{}", all.len());
+        for object in all.drain(..) {
+            // SAFETY: allocated above, not used afterwards.
+            unsafe { heap.give_back(object).unwrap() };
+        }
+        let object = heap.alloc(bin(200_000)).unwrap();
+        // SAFETY: as above.
+        unsafe { heap.give_back(object).unwrap() };
+    });
+}
+
+#[test]
+fn without_address_space_there_is_no_heap() {
+    let os = Fake::new();
+    os.limit_reservations(1 << 20);
+    assert!(Soft::new(os).attach().is_none());
+}
+
+#[test]
+fn a_dead_threads_heap_is_emptied_by_those_who_free_into_it_and_then_adopted() {
+    let soft = fake();
+    let (first, objects) = {
+        let core = soft.attach().unwrap();
+        // SAFETY: attached just now.
+        let heap = unsafe { &mut *core.as_ptr() };
+        let objects: Vec<_> = (0..300).map(|_| heap.alloc(bin(1024)).unwrap()).collect();
+        // SAFETY: the reference has ended.
+        unsafe { soft.detach(core) };
+        (core, objects)
+    };
+    let before = soft.usage();
+    assert_eq!(before.live[bin(1024).index()], 300);
+    for object in objects {
+        // SAFETY: allocated above, not used afterwards.
+        unsafe { soft.free_detached(object).unwrap() };
+    }
+    let after = soft.usage();
+    assert_eq!(after.live.iter().sum::<u64>(), 0);
+    assert_eq!(after.resident_bytes, 0);
+    assert_eq!(after.remote_frees, 300);
+    assert_eq!(soft.attach(), Some(first));
+}
+
+#[test]
+#[cfg(not(miri))]
+fn a_thread_may_have_several_slots() {
+    let soft = Soft::new(Linux);
+    let core = soft.attach().unwrap();
+    // SAFETY: attached just now; no other reference is alive while this one is used.
+    let heap = unsafe { &mut *core.as_ptr() };
+    let more = soft.extend(heap).unwrap();
+    // SAFETY: as above.
+    let object = unsafe { (*more.as_ptr()).alloc(bin(64)).unwrap() };
+    // SAFETY: the object is not used afterwards.
+    unsafe {
+        heap.give_back(object).unwrap();
+        assert_eq!((*more.as_ptr()).alloc(bin(64)), Some(object), "freed locally, not posted");
+        soft.detach(core);
+    }
+    let again = [soft.attach().unwrap(), soft.attach().unwrap()];
+    assert!(again.contains(&core) && again.contains(&more));
+}
+
+impl<O: crate::os::Os> Heap<O> {
+    /// Bytes that may have memory behind them.
+    fn dirty_bytes(&self) -> usize {
+        let mut usage = Usage::ZERO;
+        self.region().add_usage(&mut usage);
+        usage.resident_bytes as usize
+    }
+
+    /// `obj_free` without a known class.
+    unsafe fn give_back(&mut self, object: NonNull<u8>) -> Result<(), FreeFault> {
+        use crate::ObjectAllocator;
+        // SAFETY: the caller's.
+        unsafe { self.obj_free(object, None) }
+    }
+}
