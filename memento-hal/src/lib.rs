@@ -2,13 +2,14 @@
 //!
 //! A *core* is one thread's view of the hardware. The contracts are [`ObjectAllocator`] (one
 //! core), [`PageAllocator`] (arenas and the pages behind them) and [`Hal`] (all cores of a
-//! process). Backends: [`soft`], `emulator`, `isa`.
+//! process). Backends: [`soft`], [`emulator`], `isa`.
 //!
 //! This crate knows nothing of `malloc`, of large objects or of thread lifetime; those belong to
 //! `memento-alloc`.
-#![cfg_attr(not(any(test, loom, feature = "fake-os")), no_std)]
+#![cfg_attr(not(any(test, loom, feature = "fake-os", feature = "std")), no_std)]
 
 pub mod counters;
+pub mod emulator;
 pub mod fatal;
 pub mod geometry;
 mod hal;
