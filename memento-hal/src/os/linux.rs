@@ -1,8 +1,8 @@
 //! Linux: `mmap`, `mprotect`, `madvise`.
 
 use super::Os;
-use crate::sync::{AtomicUsize, Ordering};
 use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// The Linux kernel, through libc's thin wrappers. No call allocates.
 #[derive(Debug, Clone, Copy, Default)]

@@ -118,24 +118,24 @@ macro_rules! tls_pointer {
             }
 
             #[cfg(miri)]
-            mod fallback {
-                extern crate std;
-                std::thread_local! {
-                    pub static POINTER: core::cell::Cell<*mut $target> =
-                        const { core::cell::Cell::new($crate::os::tls::tls_pointer!(@start $($initial)?)) };
-                }
+            extern crate std;
+            #[cfg(miri)]
+            std::thread_local! {
+                static POINTER: core::cell::Cell<*mut $target> = const {
+                    core::cell::Cell::new($crate::os::tls::tls_pointer!(@start $($initial)?))
+                };
             }
 
             /// The calling thread's pointer.
             #[cfg(miri)]
             pub fn get() -> *mut $target {
-                fallback::POINTER.with(core::cell::Cell::get)
+                POINTER.with(core::cell::Cell::get)
             }
 
             /// Sets the calling thread's pointer.
             #[cfg(miri)]
             pub fn set(value: *mut $target) {
-                fallback::POINTER.with(|p| p.set(value));
+                POINTER.with(|p| p.set(value));
             }
         }
     };

@@ -163,10 +163,11 @@ mod tests {
 
     #[test]
     fn every_request_gets_the_smallest_bin_that_fits() {
-        for size in 0..=40_000 {
+        let step = if cfg!(miri) { 997 } else { 1 };
+        for size in (0..=40_000).step_by(step) {
             check(size, 8);
         }
-        for size in (40_000..=HEAP_MAX).step_by(509) {
+        for size in (40_000..=HEAP_MAX).step_by(509 * step) {
             check(size, 16);
         }
         for shift in 0..=14 {

@@ -194,32 +194,38 @@ mod tests {
     /// A heap that only counts what reached it; plain memory, so loom sees unsynchronised use.
     struct Heap {
         mailbox: Mailbox<Node>,
+        /// What is allocated from it. Not from `Box`: loom does not know that an allocator orders
+        /// the free of a block before its next allocation.
+        nodes: [Node; 2],
         seen: Cell<usize>,
     }
-    // SAFETY: `seen` is used by whoever has the heap, which is what the models check.
+    // SAFETY: `seen` and the nodes are used by whoever has them, which is what the models check.
     unsafe impl Send for Heap {}
     // SAFETY: as above.
     unsafe impl Sync for Heap {}
 
     impl Heap {
         fn owned() -> Arc<Self> {
-            let heap = Self { mailbox: Mailbox::new(), seen: Cell::new(0) };
+            let nodes = [0, 1].map(|id| Node { next: Cell::new(null_mut()), id });
+            let heap = Self { mailbox: Mailbox::new(), nodes, seen: Cell::new(0) };
             heap.mailbox.claim();
             Arc::new(heap)
         }
         fn empty(&self, mut list: *mut Node) {
             while !list.is_null() {
-                // SAFETY: `take` gave the list to us, and every node came from `post`'s Box.
-                let node = unsafe { Box::from_raw(list) };
-                // SAFETY: as above.
-                list = unsafe { Node::next(&raw const *node as *mut Node) };
-                self.seen.set(self.seen.get() + (1 << (8 * node.id)));
+                // SAFETY: `take` gave the list to us, and it consists of our nodes.
+                unsafe {
+                    self.seen.set(self.seen.get() + (1 << (8 * (*list).id)));
+                    list = Node::next(list);
+                }
             }
         }
+        fn node(&self, id: usize) -> *mut Node {
+            (&raw const self.nodes[id]).cast_mut()
+        }
         fn post(&self, id: usize) {
-            let node = Box::into_raw(Box::new(Node { next: Cell::new(null_mut()), id }));
-            // SAFETY: a fresh node that only this thread has.
-            if unsafe { self.mailbox.post(node) } == Posted::ForOrphan {
+            // SAFETY: each test posts each node once.
+            if unsafe { self.mailbox.post(self.node(id)) } == Posted::ForOrphan {
                 self.mailbox.reclaim(|list| self.empty(list));
             }
         }
@@ -227,7 +233,12 @@ mod tests {
 
     fn model(body: impl Fn() + Send + Sync + 'static) {
         #[cfg(loom)]
-        loom::model(body);
+        {
+            // Three preemptions reach every order of the few steps that matter here.
+            let mut builder = loom::model::Builder::new();
+            builder.preemption_bound = Some(3);
+            builder.check(body);
+        }
         #[cfg(not(loom))]
         for _ in 0..if cfg!(miri) { 3 } else { 200 } {
             body();
@@ -295,11 +306,10 @@ mod tests {
     #[test]
     fn the_immediate_repeat_is_refused() {
         let heap = Heap::owned();
-        let node = Box::into_raw(Box::new(Node { next: Cell::new(null_mut()), id: 0 }));
         // SAFETY: the node is valid; the second post is the misuse under test.
         unsafe {
-            assert_eq!(heap.mailbox.post(node), Posted::ForOwner);
-            assert_eq!(heap.mailbox.post(node), Posted::Repeated);
+            assert_eq!(heap.mailbox.post(heap.node(0)), Posted::ForOwner);
+            assert_eq!(heap.mailbox.post(heap.node(0)), Posted::Repeated);
         }
         heap.empty(heap.mailbox.take());
         assert_eq!(heap.seen.get(), 1);

@@ -114,7 +114,6 @@ fn header<'a, O: Os>(slot: *mut u8) -> &'a SlotHeader<O> {
 
 impl<O: Os> Region<O> {
     /// A region that is reserved at first use.
-    #[cfg(not(loom))]
     pub const fn new(os: O) -> Self {
         Self {
             os,

@@ -111,13 +111,16 @@ pub fn mask(first: usize, count: usize) -> u16 {
 mod tests {
     use super::*;
 
+    /// Every mask, or under Miri a sample.
+    const STEP: usize = if cfg!(miri) { 251 } else { 1 };
+
     fn block(free: u16) -> Block {
         Block { free, dirty: 0, next: 0, previous: 0 }
     }
 
     #[test]
     fn find_agrees_with_a_scan_for_every_mask() {
-        for free in 0..=u16::MAX {
+        for free in (0..=u16::MAX).step_by(STEP) {
             let b = block(free);
             for count in [1, 3, 4, 5, 7, 12, 16] {
                 let aligned = if (2..=4).contains(&count) { 4 } else { 1 };
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn fill_names_what_can_be_found() {
-        for free in 0..=u16::MAX {
+        for free in (0..=u16::MAX).step_by(STEP) {
             let b = block(free);
             let want = match (b.find(16), b.find(4), b.find(1)) {
                 (Some(_), ..) => Fill::Empty,
