@@ -1,0 +1,261 @@
+//! The command line.
+
+use crate::engine::{Job, isolated};
+use crate::env::Runtime;
+use crate::exit;
+use crate::hal::HalName;
+use crate::report::{Destination, Format};
+use crate::{env, record, replay, run};
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Memory management for functions that live for milliseconds.
+#[derive(Parser, Debug)]
+#[command(name = "memento", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  memento run -- python3 app.py                   what the program asks of its allocator
+  memento run --hal emu -- python3 app.py         the same on the emulated hardware, with cycles
+  memento run --report json --output r.json -- ./app
+  memento run --report none -- ./app              only run it: no counting, nothing printed
+  env $(memento env c) ./app                      without this command in between
+  memento record -o app.trace -- ./app            keep its operations …
+  memento replay --hal emu app.trace              … and replay them on the emulated hardware
+
+Exit codes:
+  the program's own; a signal that ended it ends memento too
+  125  memento itself failed
+  126  the program cannot be executed
+  127  there is no such program";
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a program on memento and report what it did
+    #[command(after_help = "\
+The program's streams, exit code and signals pass through. The report says what the program and the \
+processes it waited for cost, and counts the allocations of every process that loaded the shared \
+object. Counting slows allocation down: use --report none, or `memento env`, for speed.
+
+Examples:
+  memento run -- ./app --its-own-option
+  memento run --hal emu --conf slow-memory.toml -- ./app
+  memento run --report json --output report.json -- ./app")]
+    Run(RunArgs),
+    /// Print the variables that put a program on memento, as NAME=value lines
+    #[command(after_help = "\
+Examples:
+  env $(memento env python) python3 app.py
+  memento env c >> app.env          for a service file's EnvironmentFile= or docker's --env-file")]
+    Env(EnvArgs),
+    /// Replay a trace of allocations
+    #[command(after_help = "\
+One operation a line: `a ID SIZE [ALIGN]`, `f ID`, `r ID NEWID SIZE`, with `tN` in front for thread \
+N; `#` starts a comment. With --hal emu the report counts the trace alone and is the same every time.
+
+Examples:
+  memento replay --hal emu app.trace
+  printf 'a 1 24\\nf 1\\n' | memento replay --hal emu -")]
+    Replay(ReplayArgs),
+    /// Run a program and write a trace that `replay` reads
+    Record(RecordArgs),
+    /// Run a program from a tiny process and write its costs
+    #[command(name = isolated::SUBCOMMAND, hide = true)]
+    Measure(MeasureArgs),
+}
+
+#[derive(Args, Debug)]
+struct RunArgs {
+    /// What serves the small objects
+    #[arg(long, value_enum, default_value_t)]
+    hal: HalName,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = ReportChoice::Text)]
+    report: ReportChoice,
+    /// Write the report to FILE instead of stderr
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The emulator's parameters, section [emulator] of a TOML file
+    #[arg(long, value_name = "FILE")]
+    conf: Option<PathBuf>,
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    command: Vec<OsString>,
+}
+
+/// `--report` of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum ReportChoice {
+    /// A page for people
+    Text,
+    /// The document memento.report/1
+    Json,
+    /// No report and no counting: for speed
+    None,
+}
+
+#[derive(Args, Debug)]
+struct EnvArgs {
+    /// What is to be run
+    #[arg(value_enum)]
+    runtime: Runtime,
+    /// What serves the small objects
+    #[arg(long, value_enum, default_value_t)]
+    hal: HalName,
+}
+
+#[derive(Args, Debug)]
+struct ReplayArgs {
+    /// What serves the small objects
+    #[arg(long, value_enum, default_value_t)]
+    hal: HalName,
+    /// Form of the trace
+    #[arg(long, value_enum, default_value_t)]
+    format: replay::TraceFormat,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    report: Format,
+    /// Write the report to FILE instead of stderr
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The emulator's parameters, section [emulator] of a TOML file
+    #[arg(long, value_name = "FILE")]
+    conf: Option<PathBuf>,
+    /// The trace; `-` is stdin
+    #[arg(value_name = "TRACE")]
+    trace: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct RecordArgs {
+    /// File for the trace
+    #[arg(long, short, value_name = "TRACE")]
+    output: PathBuf,
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+struct MeasureArgs {
+    #[arg(long)]
+    output: PathBuf,
+    #[arg(long)]
+    set: Vec<OsString>,
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// Reads the command line and obeys it.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no failure; a mistake on the command line is ours.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::OURS) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command.obey() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("memento: {error:#}");
+            ExitCode::from(exit::code_for(&error))
+        }
+    }
+}
+
+impl Command {
+    fn obey(self) -> Result<ExitCode> {
+        match self {
+            Self::Run(args) => run(args),
+            Self::Env(args) => {
+                env::run(args.runtime, args.hal, &mut std::io::stdout().lock())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Replay(args) => {
+                let to = Destination::open(args.output.as_deref(), args.report)?;
+                to.write(&replay::run(&args.trace, args.hal, args.conf.as_deref())?)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Record(args) => {
+                let (exit, written) = record::run(args.command, &args.output)?;
+                Ok(end(exit, written))
+            }
+            Self::Measure(args) => {
+                let environment = args.set.iter().map(assignment).collect::<Result<_>>()?;
+                let job = Job { command: args.command, environment };
+                isolated::measure(&job, &args.output)?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn run(args: RunArgs) -> Result<ExitCode> {
+    let options = run::Options { hal: args.hal, conf: args.conf, command: args.command };
+    let format = match args.report {
+        ReportChoice::None => return Ok(exit::like(run::plain(&options)?)),
+        ReportChoice::Text => Format::Text,
+        ReportChoice::Json => Format::Json,
+    };
+    let to = Destination::open(args.output.as_deref(), format)?;
+    let (exit, written) = run::reported(&options, to)?;
+    Ok(end(exit, written))
+}
+
+/// Ends as the program did. If what it was run for could not be written that is said, and a
+/// program that succeeded does not hide it.
+fn end(exit: crate::engine::Exit, written: Result<()>) -> ExitCode {
+    if let Err(error) = written {
+        eprintln!("memento: {error:#}");
+        if exit.is_success() {
+            return ExitCode::from(exit::OURS);
+        }
+    }
+    exit::like(exit)
+}
+
+fn assignment(text: &OsString) -> Result<(OsString, OsString)> {
+    let bytes = text.as_bytes();
+    let at = bytes.iter().position(|b| *b == b'=').context("--set wants NAME=value")?;
+    let part = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    Ok((part(&bytes[..at]), part(&bytes[at + 1..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_after_the_program_are_its_own() {
+        let words = ["memento", "run", "--hal", "emu", "--", "prog", "--report", "x"];
+        let Command::Run(args) = Cli::try_parse_from(words).unwrap().command else { panic!() };
+        assert_eq!(args.command, ["prog", "--report", "x"]);
+        assert_eq!((args.hal, args.report), (HalName::Emu, ReportChoice::Text));
+    }
+}

@@ -1,0 +1,183 @@
+//! Runs one program in the foreground: its streams, terminal and signals are as if this process
+//! were not there.
+//!
+//! # Signals
+//! The program stays in our process group, so the terminal's own signals (Ctrl-C, Ctrl-\, Ctrl-Z,
+//! hang-up of the line) reach it directly, and job control works as ever. What another process
+//! sends to *us* is passed on. While the program runs we are deaf to those signals, so that the
+//! program decides what they mean, and the report is still written. A signal sent to the whole
+//! group arrives twice.
+//!
+//! # Accounting
+//! `getrusage(RUSAGE_CHILDREN)` covers all children that a process has waited for: this process
+//! must have one only. [`run`] checks that, and is meant for a process that does nothing else; see
+//! [`super::isolated`].
+//!
+//! The peak resident set has a floor. A process's books begin when it is forked and survive `exec`,
+//! so what the fork maps counts as if the program had used it. `posix_spawn` shares the spawner's
+//! memory until `exec` and would count all of it; a true fork copies page tables for private data
+//! only. [`run`] therefore makes the standard library fork, and with the little that this command
+//! holds the floor (about 1 MiB) lies below what any dynamically linked program needs.
+
+use super::sample::{Exit, Job, Sample};
+use nix::sys::resource::{Usage, UsageWho, getrusage};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::time::TimeVal;
+use nix::unistd::{Pid, getegid};
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+use std::time::Instant;
+
+/// Signals that are passed on.
+const FORWARDED: [Signal; 6] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// A run that has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// The program's process id.
+    pub pid: u32,
+    /// What it cost.
+    pub sample: Sample,
+}
+
+/// Why a program could not be run.
+#[derive(thiserror::Error, Debug)]
+pub enum RunError {
+    /// There is no such program.
+    #[error("{program}: no such program")]
+    NotFound {
+        /// The name looked for.
+        program: String,
+    },
+    /// It is there, but the kernel will not execute it.
+    #[error("{program}: cannot be executed: {source}")]
+    NotExecutable {
+        /// The program.
+        program: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The job has no program.
+    #[error("no program to run")]
+    Empty,
+    /// Starting or watching it failed for reasons of our own.
+    #[error("cannot run the program: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs `job` to its end and accounts for it.
+///
+/// # Errors
+/// [`RunError`] if the program was not started, or this process has waited for a child before.
+pub fn run(job: &Job) -> Result<Ended, RunError> {
+    let (program, arguments) = job.command.split_first().ok_or(RunError::Empty)?;
+    let before = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(io::Error::from)?;
+    if before.max_rss() != 0 {
+        let text = "this process has had a child before, whose costs would be counted too";
+        return Err(RunError::System(io::Error::other(text)));
+    }
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command.envs(job.environment.iter().map(|(name, value)| (name, value)));
+    // Asking for the group that we are in anyway makes the standard library fork.
+    command.gid(getegid().as_raw());
+
+    let mut signals: SigSet = FORWARDED.into_iter().collect();
+    signals.add(Signal::SIGCHLD);
+    let masked_before = signals.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+    let result = watch(&mut command, &signals, &program.to_string_lossy());
+    masked_before.thread_set_mask().map_err(io::Error::from)?;
+
+    let (pid, wall_ns, status) = result?;
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(io::Error::from)?;
+    Ok(Ended { pid, sample: sample(status, wall_ns, &usage) })
+}
+
+impl From<nix::errno::Errno> for RunError {
+    fn from(errno: nix::errno::Errno) -> Self {
+        Self::System(errno.into())
+    }
+}
+
+/// Starts the program and waits for its end, passing signals on. `signals` are blocked in this
+/// thread; the standard library unblocks them in the child.
+fn watch(
+    command: &mut Command,
+    signals: &SigSet,
+    program: &str,
+) -> Result<(u32, u64, ExitStatus), RunError> {
+    let inbox = SignalFd::new(signals)?;
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(|source| refused(program, source))?;
+    let pid = child.id();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let wall = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            return Ok((pid, wall, status));
+        }
+        match inbox.read_signal() {
+            Ok(Some(info)) => pass_on(&child, info.ssi_signo, info.ssi_code),
+            Ok(None) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Sends a signal on to the child, unless the kernel sent it: then the terminal did, to both.
+fn pass_on(child: &Child, number: u32, code: i32) {
+    /// `si_code` of a signal that the kernel sends of its own accord.
+    const SI_KERNEL: i32 = 0x80;
+    let signal = i32::try_from(number).ok().and_then(|n| Signal::try_from(n).ok());
+    if let (Some(signal), Ok(pid)) = (signal, i32::try_from(child.id()))
+        && signal != Signal::SIGCHLD
+        && code != SI_KERNEL
+    {
+        // The child has not been waited for, so the id is still its own; it may have ended, and
+        // then nobody misses the signal.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+fn refused(program: &str, source: io::Error) -> RunError {
+    let program = program.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound => RunError::NotFound { program },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => {
+            RunError::NotExecutable { program, source }
+        }
+        _ if source.raw_os_error() == Some(nix::libc::ENOEXEC) => {
+            RunError::NotExecutable { program, source }
+        }
+        _ => RunError::System(source),
+    }
+}
+
+fn sample(status: ExitStatus, wall_ns: u64, usage: &Usage) -> Sample {
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    Sample {
+        exit: Exit { code: status.code(), signal: status.signal() },
+        wall_ns,
+        user_ns: nanoseconds(usage.user_time()),
+        system_ns: nanoseconds(usage.system_time()),
+        minor_faults: count(usage.minor_page_faults()),
+        major_faults: count(usage.major_page_faults()),
+        // Linux counts it in KiB.
+        peak_rss_bytes: count(usage.max_rss()) * 1024,
+        voluntary_switches: count(usage.voluntary_context_switches()),
+        involuntary_switches: count(usage.involuntary_context_switches()),
+    }
+}
+
+fn nanoseconds(time: TimeVal) -> u64 {
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_usec()).unwrap_or(0) * 1000
+}

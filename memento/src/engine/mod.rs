@@ -1,0 +1,17 @@
+//! The measuring engine: runs programs and says what they cost.
+//!
+//! Written once, for `memento run` and for every comparison. It knows nothing of allocators.
+//!
+//! - [`child`] runs one program in the foreground of this process and accounts for it alone.
+//! - [`isolated`] does so from a tiny process of its own, so that what the measuring process holds
+//!   in memory shows up nowhere.
+//! - [`rounds`] runs several programs in turns, until the comparison is precise enough.
+//! - [`stats`] turns samples into medians, ratios with their spread, and verdicts.
+
+pub mod child;
+pub mod isolated;
+pub mod rounds;
+mod sample;
+pub mod stats;
+
+pub use sample::{Exit, Job, Sample};

@@ -1,0 +1,187 @@
+//! Runs several programs in turns: A B C, B C A, C A B, …
+//!
+//! On a shared machine speed drifts by tens of percent within seconds. Each round runs every
+//! program once, close together in time, so that the ratio of two programs *within a round* is
+//! nearly free of the drift; the order rotates, so that none always follows the same neighbour.
+
+use super::sample::{Job, Sample};
+use super::stats::{Paired, paired_ratio};
+use anyhow::{Result, ensure};
+
+/// Runs a job. The engine's only way to the outside, so that its arithmetic can be tested.
+pub trait Executor {
+    /// Runs `job` once.
+    ///
+    /// # Errors
+    /// If it could not be run at all; a program that fails is a sample.
+    fn execute(&mut self, job: &Job) -> Result<Sample>;
+}
+
+/// How long to go on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Plan {
+    /// Rounds whose samples are thrown away.
+    pub warmup: usize,
+    /// Fewest rounds that count. An interval at 95 % needs at least 6, one that a single wild round
+    /// does not move at least 12.
+    pub min_rounds: usize,
+    /// Most rounds that count.
+    pub max_rounds: usize,
+    /// Stop once the interval of every ratio is no wider than this, as a fraction of the ratio.
+    ///
+    /// The width decides, never the verdict: whoever stops when the verdict pleases finds pleasing
+    /// verdicts.
+    pub precision: f64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { warmup: 1, min_rounds: 12, max_rounds: 60, precision: 0.02 }
+    }
+}
+
+/// Samples of all rounds: `rounds[r][j]` is job *j* in round *r*, whatever the order of running.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Series {
+    /// Complete rounds, in order.
+    pub rounds: Vec<Vec<Sample>>,
+}
+
+impl Series {
+    /// One quantity of one job over all rounds.
+    pub fn column(&self, job: usize, quantity: impl Fn(&Sample) -> u64) -> Vec<f64> {
+        self.rounds.iter().map(|round| quantity(&round[job]) as f64).collect()
+    }
+
+    /// The ratio job ÷ baseline of a quantity, paired by round. `None` if there are too few
+    /// rounds, or a sample is zero.
+    pub fn ratio(
+        &self,
+        job: usize,
+        baseline: usize,
+        quantity: impl Fn(&Sample) -> u64,
+    ) -> Option<Paired> {
+        paired_ratio(&self.column(job, &quantity), &self.column(baseline, &quantity))
+    }
+}
+
+/// Runs `jobs` in turns as `plan` says. Precision is judged by wall time against the first job,
+/// the baseline.
+///
+/// # Errors
+/// The first error of the executor; or a job that ends unsuccessfully, since its time says nothing.
+pub fn interleave(jobs: &[Job], plan: &Plan, executor: &mut dyn Executor) -> Result<Series> {
+    let mut series = Series { rounds: Vec::new() };
+    for number in 0..plan.warmup + plan.max_rounds {
+        let mut round: Vec<Option<Sample>> = vec![None; jobs.len()];
+        for turn in 0..jobs.len() {
+            let index = (turn + number) % jobs.len();
+            let sample = executor.execute(&jobs[index])?;
+            ensure!(
+                sample.exit.is_success(),
+                "{:?} failed ({:?}): a failing program cannot be compared",
+                jobs[index].command,
+                sample.exit
+            );
+            round[index] = Some(sample);
+        }
+        if number < plan.warmup {
+            continue;
+        }
+        series.rounds.push(round.into_iter().flatten().collect());
+        if series.rounds.len() >= plan.min_rounds && is_precise(&series, jobs.len(), plan) {
+            break;
+        }
+    }
+    Ok(series)
+}
+
+fn is_precise(series: &Series, jobs: usize, plan: &Plan) -> bool {
+    (1..jobs).all(|job| {
+        series
+            .ratio(job, 0, |s| s.wall_ns)
+            .is_some_and(|ratio| ratio.upper / ratio.lower - 1.0 <= plan.precision)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Exit;
+
+    /// Takes a time for each job from a script, and notes the order.
+    struct Mock<F: FnMut(usize, usize) -> u64> {
+        /// (job, number of its run) → wall time.
+        time: F,
+        order: Vec<usize>,
+        code: i32,
+    }
+
+    impl<F: FnMut(usize, usize) -> u64> Executor for Mock<F> {
+        fn execute(&mut self, job: &Job) -> Result<Sample> {
+            let index: usize = job.command[0].to_str().unwrap().parse()?;
+            let run = self.order.iter().filter(|j| **j == index).count();
+            self.order.push(index);
+            Ok(Sample {
+                exit: Exit { code: Some(self.code), signal: None },
+                wall_ns: (self.time)(index, run),
+                user_ns: 0,
+                system_ns: 0,
+                minor_faults: 0,
+                major_faults: 0,
+                peak_rss_bytes: 0,
+                voluntary_switches: 0,
+                involuntary_switches: 0,
+            })
+        }
+    }
+
+    fn jobs(n: usize) -> Vec<Job> {
+        (0..n).map(|i| Job { command: vec![i.to_string().into()], environment: vec![] }).collect()
+    }
+
+    #[test]
+    fn order_rotates_and_samples_stay_with_their_job() {
+        let mut mock =
+            Mock { time: |job, run| (10 * job + run + 1) as u64, order: vec![], code: 0 };
+        let plan = Plan { warmup: 1, min_rounds: 3, max_rounds: 3, precision: 0.0 };
+        let series = interleave(&jobs(3), &plan, &mut mock).unwrap();
+        assert_eq!(mock.order, [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]);
+        assert_eq!(series.rounds.len(), 3);
+        // Run 0 was the warm-up.
+        assert_eq!(series.column(2, |s| s.wall_ns), [22.0, 23.0, 24.0]);
+    }
+
+    #[test]
+    fn steady_ratios_stop_early_although_speed_drifts() {
+        let drift = |run: usize| 1.0 + run as f64;
+        let mut mock = Mock {
+            time: |job, run| (1e6 * drift(run) * if job == 1 { 0.5 } else { 1.0 }) as u64,
+            order: vec![],
+            code: 0,
+        };
+        let plan = Plan { warmup: 0, min_rounds: 6, max_rounds: 50, precision: 0.01 };
+        let series = interleave(&jobs(2), &plan, &mut mock).unwrap();
+        assert_eq!(series.rounds.len(), 6);
+        let ratio = series.ratio(1, 0, |s| s.wall_ns).unwrap();
+        assert!((ratio.ratio - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn noisy_ratios_go_on_to_the_limit() {
+        let mut mock = Mock {
+            time: |job, run| if job == 1 && run % 2 == 0 { 200 } else { 100 },
+            order: vec![],
+            code: 0,
+        };
+        let plan = Plan { warmup: 0, min_rounds: 6, max_rounds: 20, precision: 0.01 };
+        assert_eq!(interleave(&jobs(2), &plan, &mut mock).unwrap().rounds.len(), 20);
+    }
+
+    #[test]
+    fn a_failing_program_is_no_sample() {
+        let mut mock = Mock { time: |_, _| 1, order: vec![], code: 3 };
+        let error = interleave(&jobs(1), &Plan::default(), &mut mock).unwrap_err().to_string();
+        assert!(error.contains("failed"), "{error}");
+    }
+}

@@ -1,0 +1,24 @@
+//! The `memento` command as a library: its parts are tested, and used by the benchmarks, one by
+//! one.
+//!
+//! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`env`],
+//! [`replay`], [`record`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
+//! shared objects, [`program`] says whether a program can load them, [`counters`] collects what
+//! they counted, [`report`] shows it.
+//!
+//! The allocator never calls into this crate; the two meet in files and environment variables.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod conf;
+pub mod counters;
+pub mod engine;
+pub mod env;
+pub mod exit;
+pub mod hal;
+pub mod preload;
+pub mod program;
+pub mod record;
+pub mod replay;
+pub mod report;
+pub mod run;
