@@ -13,6 +13,7 @@ pub mod emulator;
 pub mod fatal;
 pub mod geometry;
 mod hal;
+pub mod isa;
 mod object;
 pub mod os;
 mod page;
