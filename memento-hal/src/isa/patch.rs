@@ -14,7 +14,7 @@
 use super::encoding::{Instruction, X86_BYTES};
 use super::maps::{self, Permissions};
 use super::stub::{self, PAGE_BYTES};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Held by the thread that writes code. Never waited for: who does not get it keeps trapping.
 static LOCKED: AtomicBool = AtomicBool::new(false);
@@ -22,6 +22,16 @@ static LOCKED: AtomicBool = AtomicBool::new(false);
 static ENABLED: AtomicBool = AtomicBool::new(true);
 /// Sites patched so far.
 static PATCHED: AtomicU64 = AtomicU64::new(0);
+
+/// Pages whose sites were refused, direct-mapped by page number, so that a site that must trap
+/// does not pay for reading `/proc/self/maps` (30 µs) each time. A page that becomes text later
+/// keeps trapping, which is right and only slow.
+static REFUSED: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
+
+/// The entry of [`REFUSED`] for the page that contains `address`.
+fn refused(address: usize) -> &'static AtomicUsize {
+    &REFUSED[address / PAGE_BYTES % REFUSED.len()]
+}
 
 /// Number of sites that were turned into jumps since the process started.
 pub fn patched_sites() -> u64 {
@@ -116,10 +126,15 @@ pub(super) unsafe fn patch(site: usize) {
     if !ENABLED.load(Ordering::Relaxed) {
         return;
     }
+    let page = site & !(PAGE_BYTES - 1);
+    // Relaxed here and below: a hint.
+    if refused(page).load(Ordering::Relaxed) == page {
+        return;
+    }
     let Some(_lock) = Lock::try_take() else { return };
-    if maps::permissions(site) == Some(Permissions::TEXT)
-        && let Some(window) = Window::open(site)
-    {
+    if maps::permissions(site) != Some(Permissions::TEXT) {
+        refused(page).store(page, Ordering::Relaxed);
+    } else if let Some(window) = Window::open(site) {
         // SAFETY: the lock is held, and the window is open.
         unsafe { replace(site, &window) };
     }

@@ -94,7 +94,7 @@ unsafe fn emulate(info: *mut siginfo_t, context: *mut ucontext_t) -> Option<()> 
     TRAPS.fetch_add(1, Ordering::Relaxed);
     let errno = super::sys::errno();
     // SAFETY: the pointer is the kernel's.
-    unsafe { stub::learn_vector_state(machine.fpregs.cast()) };
+    unsafe { stub::learn_vectors(machine.fpregs.cast()) };
     // SAFETY: aligned, as checked, and executed just now.
     unsafe { patch::patch(site) };
     super::sys::set_errno(errno);
