@@ -4,13 +4,13 @@
 //! `SIGILL` is [`super::trap`]'s, and that no thread blocks `SIGILL`. The functions here have the
 //! signatures of `sigaction`, `signal`, `sigprocmask` and `pthread_sigmask`, for the shim to
 //! export in their place. They keep both true and report to the program what it set. Signals that
-//! are not ours reach the program's action through [`pass_on`].
+//! are not ours reach the program's action as if it had been in place.
 //!
 //! Differences that remain: a `SIGILL` sent by another process to a thread that has "blocked" it
-//! is delivered at once, and on the stack that it interrupts even with `SA_ONSTACK`; so is one that is raised inside the program's own handler for it; a
-//! thread starts with `SIGILL` reported as not blocked; after `exec`, an ignored `SIGILL` is the
-//! default again. Masks that the kernel applies for one call
-//! (`sigsuspend`, `ppoll`) are not changed.
+//! is delivered at once, and so is one that is raised inside the program's own handler for it; its
+//! handler runs on the interrupted stack even with `SA_ONSTACK`; a thread starts with `SIGILL`
+//! reported as not blocked; after `exec`, an ignored `SIGILL` is the default again. Masks that the
+//! kernel applies for one call (`sigsuspend`, `ppoll`) are not changed.
 
 use super::sys::{self, Action};
 use crate::os::tls::tls_pointer;
