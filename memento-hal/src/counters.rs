@@ -41,6 +41,11 @@ macro_rules! counters {
             pub const ZERO: Self =
                 Self { allocs: [0; CLASSES], frees: [0; CLASSES], $($field: 0),* };
 
+            /// The counters that follow the two arrays, with their names.
+            pub fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field)),*].into_iter()
+            }
+
             /// Adds `other` to `self`, wrapping.
             pub fn add(&mut self, other: &Self) {
                 for c in 0..CLASSES {

@@ -77,6 +77,10 @@ pub unsafe trait Hal: Sync {
 /// # Safety
 /// `current` returns what the same thread last gave to `set_current`, or null.
 pub unsafe trait ProcessHal: Hal + Sized + 'static {
+    /// Whether this is the soft backend, whose fast path callers may inline. A constant, so that
+    /// choosing costs nothing.
+    const IS_SOFT: bool = false;
+
     /// The process's one instance.
     fn instance() -> &'static Self;
 

@@ -12,9 +12,37 @@ pub struct Linux;
 static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 impl Linux {
-    /// One anonymous mapping of `bytes` with `prot`, wherever the kernel likes.
-    fn map(bytes: usize, prot: libc::c_int) -> Option<NonNull<u8>> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    /// One anonymous mapping of `bytes` at a multiple of `align`.
+    fn map_aligned(
+        &self,
+        bytes: usize,
+        align: usize,
+        prot: libc::c_int,
+        flags: libc::c_int,
+    ) -> Option<NonNull<u8>> {
+        let slack = if align > self.page_bytes() { align } else { 0 };
+        let total = bytes.checked_add(slack)?;
+        let base = Self::map_anywhere(total, prot, flags)?;
+        if slack == 0 {
+            return Some(base);
+        }
+        let head = base.as_ptr().align_offset(align);
+        // SAFETY: `head < align == slack`, so the aligned start and `bytes` after it lie in the
+        // mapping; the parts cut off are in nobody's use.
+        unsafe {
+            let start = base.add(head);
+            if head > 0 {
+                self.release(base, head);
+            }
+            if slack > head {
+                self.release(start.add(bytes), slack - head);
+            }
+            Some(start)
+        }
+    }
+
+    fn map_anywhere(bytes: usize, prot: libc::c_int, flags: libc::c_int) -> Option<NonNull<u8>> {
+        let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a fresh anonymous mapping without MAP_FIXED touches nothing that exists.
         let at = unsafe { libc::mmap(null_mut(), bytes, prot, flags, -1, 0) };
         if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast()) }
@@ -45,25 +73,17 @@ unsafe impl Os for Linux {
     }
 
     fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-        let slack = if align > self.page_bytes() { align } else { 0 };
-        let total = bytes.checked_add(slack)?;
-        let base = Self::map(total, libc::PROT_NONE)?;
-        if slack == 0 {
-            return Some(base);
-        }
-        let head = base.as_ptr().align_offset(align);
-        // SAFETY: `head < align == slack`, so the aligned start and `bytes` after it lie in the
-        // mapping; the parts cut off are in nobody's use.
-        unsafe {
-            let start = base.add(head);
-            if head > 0 {
-                self.release(base, head);
-            }
-            if slack > head {
-                self.release(start.add(bytes), slack - head);
-            }
-            Some(start)
-        }
+        self.map_aligned(bytes, align, libc::PROT_NONE, libc::MAP_NORESERVE)
+    }
+
+    fn map(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        self.map_aligned(bytes, align, libc::PROT_READ | libc::PROT_WRITE, 0)
+    }
+
+    unsafe fn remap(&self, start: NonNull<u8>, old: usize, new: usize) -> Option<NonNull<u8>> {
+        // SAFETY: the caller vouches that the range is a mapping of ours.
+        let at = unsafe { libc::mremap(start.as_ptr().cast(), old, new, libc::MREMAP_MAYMOVE) };
+        if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast()) }
     }
 
     unsafe fn commit(&self, start: NonNull<u8>, bytes: usize) -> bool {

@@ -42,6 +42,32 @@ pub unsafe trait Os: Sync {
     /// (`RLIMIT_AS`) is exhausted.
     fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>>;
 
+    /// A range that is readable and writable at once, zero on first touch; otherwise as
+    /// [`Os::reserve`].
+    fn map(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        let start = self.reserve(bytes, align)?;
+        // SAFETY: reserved just now.
+        unsafe {
+            if self.commit(start, bytes) {
+                return Some(start);
+            }
+            self.release(start, bytes);
+        }
+        None
+    }
+
+    /// Changes the length of a range from [`Os::map`], moving it if it must; contents are kept.
+    /// `None` if that cannot be done without copying, or memory is exhausted; nothing has changed
+    /// then.
+    ///
+    /// # Safety
+    /// The range is one whole result of [`Os::map`] or [`Os::remap`]. Nobody uses the old address
+    /// afterwards.
+    unsafe fn remap(&self, start: NonNull<u8>, old: usize, new: usize) -> Option<NonNull<u8>> {
+        let _ = (start, old, new);
+        None
+    }
+
     /// Makes a reserved range readable and writable. Pages are zero on first touch.
     /// `false` if the system refuses (`vm.overcommit_memory=2`, limits); the range is unchanged then.
     ///

@@ -78,7 +78,14 @@ pub struct NoHeap(pub(super) Heap<Linux>);
 // SAFETY: nobody writes to it: `take` finds empty bins, `give` a limit of zero.
 unsafe impl Sync for NoHeap {}
 /// See [`NoHeap`].
-pub static NO_HEAP: NoHeap = NoHeap(Heap::empty());
+pub static NO_HEAP: NoHeap = NoHeap::new();
+
+impl NoHeap {
+    /// An empty heap.
+    pub(super) const fn new() -> Self {
+        Self(Heap::empty())
+    }
+}
 
 impl<O: Os> Heap<O> {
     const fn empty() -> Self {
@@ -281,13 +288,15 @@ unsafe impl<O: Os> ObjectAllocator for Heap<O> {
     ) -> Result<(), FreeFault> {
         // SAFETY: `&mut self` is the heap; the caller gives the object up and vouches for its class.
         unsafe {
+            // The heap as a part of its slot: `self` alone is good for the heap's own bytes only.
+            let this = self.slot.add(HEAP_OFFSET).cast::<Self>();
             let done = match known {
                 Some(class) => {
-                    Self::give_known(self, object.as_ptr(), Bin::of_class(class).index())
+                    Self::give_known(this, object.as_ptr(), Bin::of_class(class).index())
                 }
-                None => Self::give(self, object.as_ptr()),
+                None => Self::give(this, object.as_ptr()),
             };
-            if done { Ok(()) } else { (*self.region).free(self, object) }
+            if done { Ok(()) } else { (*(*this).region).free(this, object) }
         }
     }
 }

@@ -20,11 +20,18 @@ pub struct Soft<O: Os = Linux> {
 }
 
 static PROCESS: Soft<Linux> = Soft::new(Linux);
+/// The heap of a thread that will get none any more; empty like `NO_HEAP`.
+static ENDED: NoHeap = NoHeap::new();
 
 impl<O: Os> Soft<O> {
     /// A backend that reserves its region at first use.
     pub const fn new(os: O) -> Self {
         Self { region: Region::new(os) }
+    }
+
+    /// A heap for all the threads that find no slot. Whoever shares it takes turns.
+    pub fn attach_last(&self) -> Option<NonNull<Heap<O>>> {
+        self.region.attach_last()
     }
 
     /// Frees an object when the fast path would not. `heap` is the calling thread's, or null.
@@ -52,9 +59,39 @@ impl<O: Os> Soft<O> {
         self.region.locate(object.addr().get()).map(|found| found.bin)
     }
 
+    /// Allocates when the thread's heap has nothing in the bin: from it, or when its slot is used up
+    /// from further slots. `zeroed` as [`Heap::alloc_zeroed`].
+    ///
+    /// # Safety
+    /// `heap` is attached to the calling thread.
+    pub unsafe fn alloc_slow(
+        &self,
+        heap: NonNull<Heap<O>>,
+        bin: Bin,
+        zeroed: bool,
+    ) -> Option<NonNull<u8>> {
+        let mut each = heap.as_ptr();
+        loop {
+            // SAFETY: the chain consists of the thread's heaps.
+            let found =
+                unsafe { if zeroed { (*each).alloc_zeroed(bin) } else { (*each).alloc(bin) } };
+            if found.is_some() {
+                return found;
+            }
+            // SAFETY: as above.
+            each = unsafe {
+                match NonNull::new((*each).next) {
+                    Some(next) => next.as_ptr(),
+                    None if (*each).granules == 0 => return None,
+                    None => self.extend(&mut *heap.as_ptr())?.as_ptr(),
+                }
+            };
+        }
+    }
+
     /// Adds a heap to a thread whose heap is full. The fast path serves it no better than a remote
     /// free, so this is for the case that a whole slot is used up. `None` if there is no slot.
-    pub fn extend(&self, heap: &mut Heap<O>) -> Option<NonNull<Heap<O>>> {
+    pub(super) fn extend(&self, heap: &mut Heap<O>) -> Option<NonNull<Heap<O>>> {
         let added = self.region.attach()?;
         // SAFETY: both heaps are this thread's now. Relaxed: only this thread compares it.
         unsafe {
@@ -81,7 +118,23 @@ impl<O: Os> Soft<O> {
         bytes
     }
 
-    /// What all heaps hold. Exact for the calling thread's heap after [`Soft::purge`]; free objects
+    /// Sorts the free objects of the thread's heaps back into their spans, which makes the counts of
+    /// [`Soft::usage`] exact for them.
+    ///
+    /// # Safety
+    /// `heap` is attached to the calling thread.
+    pub unsafe fn sort(&self, heap: NonNull<Heap<O>>) {
+        let mut heap = heap.as_ptr();
+        while !heap.is_null() {
+            // SAFETY: the chain consists of the thread's heaps.
+            unsafe {
+                (*heap).change(Heap::sort);
+                heap = (*heap).next;
+            }
+        }
+    }
+
+    /// What all heaps hold. Exact for the calling thread's heap after [`Soft::sort`]; free objects
     /// that wait in bins of other threads count as live.
     pub fn usage(&self) -> Usage {
         let mut usage = Usage::ZERO;
@@ -131,6 +184,8 @@ unsafe impl<O: Os> Hal for Soft<O> {
 
 // SAFETY: `current` reads what `set_current` wrote, or the initial value, which stands for null.
 unsafe impl ProcessHal for Soft<Linux> {
+    const IS_SOFT: bool = true;
+
     fn instance() -> &'static Self {
         &PROCESS
     }
@@ -138,7 +193,8 @@ unsafe impl ProcessHal for Soft<Linux> {
     #[inline]
     fn current() -> *mut Self::Core {
         let heap = Self::current_or_none();
-        if core::ptr::eq(heap, no_heap()) { core::ptr::null_mut() } else { heap }
+        let none = core::ptr::eq(heap, no_heap()) || Self::thread_has_ended();
+        if none { core::ptr::null_mut() } else { heap }
     }
 
     unsafe fn set_current(core: *mut Self::Core) {
@@ -151,6 +207,17 @@ fn no_heap() -> *mut Heap<Linux> {
 }
 
 impl Soft<Linux> {
+    /// Notes that the calling thread is running its last destructors: it gets no heap any more, since
+    /// nobody would give that back.
+    pub fn end_thread() {
+        current::set((&raw const ENDED.0).cast_mut());
+    }
+
+    /// Whether [`Soft::end_thread`] was called by this thread.
+    pub fn thread_has_ended() -> bool {
+        core::ptr::eq(current::get(), &raw const ENDED.0)
+    }
+
     /// The calling thread's heap, or one that is empty and refuses every free: never null, so the
     /// fast paths need no test.
     #[inline(always)]

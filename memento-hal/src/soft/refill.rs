@@ -105,10 +105,10 @@ impl<O: Os> Heap<O> {
     /// Puts the free objects of a listed span into its bin.
     fn take_listed(&mut self, k: usize, start: Granule) {
         self.unlist(start);
+        self.check_free_list(start);
+        debug_assert!(self.bins[k].is_null());
         // SAFETY: a listed span is a span of ours.
         let span = unsafe { &mut *self.span(start) };
-        debug_assert!(self.bins[k].is_null());
-        self.check_free_list(span, start);
         self.bins[k] = span.free;
         span.free = null_mut();
         span.free_count = 0;
@@ -116,9 +116,13 @@ impl<O: Os> Heap<O> {
 
     /// Aborts if a span's list of free objects is not what its count says: an object that was freed
     /// twice makes it a circle. Checked before the objects, or the span's granules, are used again.
-    fn check_free_list(&self, span: &Span, start: Granule) {
-        let mut object = span.free;
-        for _ in 0..span.free_count {
+    fn check_free_list(&self, start: Granule) {
+        // SAFETY: callers pass the start of a span of ours.
+        let (mut object, count) = unsafe {
+            let span: *const Span = self.span(start);
+            ((*span).free, (*span).free_count)
+        };
+        for _ in 0..count {
             if object.is_null() || self.granule_of(object).wrapping_sub(start) > u32::from(u8::MAX)
             {
                 corruption("free list damaged by a write to freed memory", object.addr());
@@ -230,16 +234,17 @@ impl<O: Os> Heap<O> {
         if span.free_count > span.carved {
             double_free(object);
         }
-        if span.free_count == span.carved {
+        let (is_free, listed) = (span.free_count == span.carved, span.listed);
+        if is_free {
             if self.carving[k] == start + 1 {
                 self.carving[k] = 0;
             }
-            if span.listed {
+            if listed {
                 self.unlist(start);
             }
-            self.check_free_list(span, start);
+            self.check_free_list(start);
             self.release_span(start);
-        } else if !span.listed {
+        } else if !listed {
             self.list(k, start);
         }
     }

@@ -74,13 +74,16 @@ pub struct Usage {
     pub live: [u64; BINS],
     /// Bytes of the heaps that may have memory behind them.
     pub resident_bytes: u64,
+    /// Most bytes of the heaps that were ever in use at a time, summed over the heaps.
+    pub peak_bytes: u64,
     /// Objects that another thread freed than the one that allocated them, and that have arrived.
     pub remote_frees: u64,
 }
 
 impl Usage {
     /// All zero.
-    pub const ZERO: Self = Self { live: [0; BINS], resident_bytes: 0, remote_frees: 0 };
+    pub const ZERO: Self =
+        Self { live: [0; BINS], resident_bytes: 0, peak_bytes: 0, remote_frees: 0 };
 }
 
 /// An object of the region, found by its address.
@@ -133,8 +136,19 @@ impl<O: Os> Region<O> {
         self.bounds().is_some_and(|b| address.wrapping_sub(b.base.addr()) < b.bytes())
     }
 
-    /// A heap for the calling thread: an orphan's if there is one, else a new one.
+    /// A heap for the calling thread: an orphan's if there is one, else a new one. The last slot
+    /// is left for [`Region::attach_last`].
     pub fn attach(&self) -> Option<NonNull<Heap<O>>> {
+        self.attach_up_to(1)
+    }
+
+    /// A heap for all the threads that find no slot.
+    pub fn attach_last(&self) -> Option<NonNull<Heap<O>>> {
+        self.attach_up_to(0)
+    }
+
+    /// Attaches while more than `spare` slots are unused; a region of one slot spares none.
+    fn attach_up_to(&self, spare: u32) -> Option<NonNull<Heap<O>>> {
         let bounds = match self.bounds() {
             Some(bounds) => bounds,
             None => self.reserve()?,
@@ -142,7 +156,7 @@ impl<O: Os> Region<O> {
         let adopted = self.ready_slots(bounds).find(|slot| header::<O>(*slot).mailbox.adopt());
         let slot = match adopted {
             Some(slot) => slot,
-            None => self.new_slot(bounds)?,
+            None => self.new_slot(bounds, spare)?,
         };
         let heap = slot.wrapping_add(HEAP_OFFSET).cast::<Heap<O>>();
         // Relaxed: only the owner compares it with its own heap, see `free`.
@@ -275,6 +289,7 @@ impl<O: Os> Region<O> {
         for slot in self.ready_slots(bounds) {
             // Acquire: pairs with the Release in `set_granules`.
             let granules = header::<O>(slot).granules.load(Ordering::Acquire) as usize;
+            usage.peak_bytes += (granules as u64) << GRANULE_SHIFT;
             let spans = slot.wrapping_add(SPANS_OFFSET).cast::<Span>();
             for granule in 0..granules {
                 // SAFETY: the span array is committed for granules below the published limit. The
@@ -346,8 +361,8 @@ impl<O: Os> Region<O> {
     }
 
     /// A slot that was never used, with its heap. A slot whose head cannot be committed is lost.
-    fn new_slot(&self, bounds: Bounds) -> Option<*mut u8> {
-        let most = 1 << bounds.slots_log2;
+    fn new_slot(&self, bounds: Bounds, spare: u32) -> Option<*mut u8> {
+        let most = (1u32 << bounds.slots_log2).saturating_sub(spare).max(1);
         let claim = |n: u32| (n < most).then_some(n + 1);
         // Relaxed: the number gives nothing but itself.
         let index = self.slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).ok()?;
