@@ -53,6 +53,11 @@ pub unsafe trait Heap: Sync {
     unsafe fn usable_size(&self, object: NonNull<u8>) -> usize;
     /// Gives back to the system what is free.
     fn purge(&self);
+    /// Ends an invocation of a function: gives back what it left, because the process may be frozen
+    /// right after.
+    fn invocation_end(&self) {
+        self.purge();
+    }
     /// Totals for `mallinfo2` and its kin.
     fn footprint(&self) -> Footprint;
 }
@@ -280,6 +285,28 @@ pub fn malloc_trim<A: Heap>(heap: &A) -> c_int {
     let before = heap.footprint().committed;
     heap.purge();
     c_int::from(heap.footprint().committed < before)
+}
+
+/// `memento_stats_json`: writes at most `bytes` bytes including a final zero, and returns the
+/// length of the whole text, like `snprintf`. `write` fills a buffer as far as it goes and returns
+/// that length.
+///
+/// # Safety
+/// `buffer` holds `bytes` writable bytes; it may be null if that is 0.
+pub unsafe fn stats_json(
+    buffer: *mut u8,
+    bytes: usize,
+    write: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    let Some(room) = bytes.checked_sub(1) else {
+        return write(&mut []);
+    };
+    // SAFETY: the caller vouches for `bytes` writable bytes; zeroed, they may be read too.
+    let text = unsafe {
+        buffer.write_bytes(0, bytes);
+        core::slice::from_raw_parts_mut(buffer, room)
+    };
+    write(text)
 }
 
 /// `mallopt`: every parameter is accepted and none has an effect, so it answers "done" (1), as

@@ -247,3 +247,24 @@ fn mallinfo_splits_mapped_objects_from_the_rest() {
     assert_eq!(crate::c_report::mallinfo(&heap).0, [60, 1, 0, 1, 40, 120, 0, 20, 40, 40]);
     assert_eq!(malloc_trim(&heap), 0);
 }
+
+#[test]
+fn json_is_cut_off_and_ended_like_snprintf() {
+    let write = |out: &mut [u8]| {
+        let text = b"{\"live\":60}";
+        let taken = text.len().min(out.len());
+        out[..taken].copy_from_slice(&text[..taken]);
+        text.len()
+    };
+    let mut buffer = [b'x'; 16];
+    // SAFETY: null with no bytes is allowed; the buffer holds what is said.
+    unsafe {
+        assert_eq!(stats_json(null_mut(), 0, write), 11);
+        assert_eq!(stats_json(buffer.as_mut_ptr(), 1, write), 11);
+        assert_eq!(&buffer[..2], b"\0x");
+        assert_eq!(stats_json(buffer.as_mut_ptr(), 5, write), 11);
+        assert_eq!(&buffer[..6], b"{\"li\0x");
+        assert_eq!(stats_json(buffer.as_mut_ptr(), 16, write), 11);
+        assert_eq!(&buffer[..12], b"{\"live\":60}\0");
+    }
+}
