@@ -7,9 +7,18 @@ extern crate std;
 pub mod c;
 pub mod c_report;
 pub mod conf;
+mod fork;
+mod large;
+mod lock;
+mod memento;
 mod observer;
 pub mod record;
 pub mod report;
 mod startup;
+mod stats;
+mod thread;
 
+pub use memento::Memento;
+pub use memento_hal as hal;
 pub use observer::Observer;
+pub use stats::{ClassStats, Stats};

@@ -8,7 +8,9 @@ use core::ptr::NonNull;
 
 /// Sees every operation of the program, in the calling thread, after a successful allocation and
 /// before a free takes effect. Must not allocate.
-pub trait Observer: Sync {
+pub trait Observer: Sync + 'static {
+    /// Whether there is anything to observe; `false` lets the fast paths be what they are.
+    const OBSERVES: bool = true;
     /// `size` and `align` are what the program asked for (`align` as C or Rust defines it for the
     /// call that was made).
     fn alloc(&self, object: NonNull<u8>, size: usize, align: usize);
@@ -16,11 +18,16 @@ pub trait Observer: Sync {
     fn free(&self, object: NonNull<u8>, usable: usize);
     /// `old` became `new`, perhaps at the same address, and `size` bytes were asked for.
     fn realloc(&self, old: NonNull<u8>, old_usable: usize, new: NonNull<u8>, size: usize);
+    /// Operations so far, if this observer counts them.
+    fn totals(&self) -> Option<memento_hal::counters::Counters> {
+        None
+    }
     /// The calling process is a fork child: it starts at zero.
     fn fork_child(&self);
 }
 
 impl Observer for () {
+    const OBSERVES: bool = false;
     #[inline(always)]
     fn alloc(&self, _: NonNull<u8>, _: usize, _: usize) {}
     #[inline(always)]

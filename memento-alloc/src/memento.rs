@@ -1,0 +1,478 @@
+//! The allocator: where every request is routed.
+//!
+//! | request | served by |
+//! | --- | --- |
+//! | up to 512 bytes, aligned to at most 64 | the backend `H` |
+//! | up to 256 KiB, aligned to at most 16 KiB | the thread's software heap |
+//! | more | a mapping of its own ([`crate::large`]) |
+//!
+//! With the soft backend the first two are one heap, and both fast paths are inlined here. A request
+//! that its server cannot satisfy is passed down the table. A free asks the servers in the same
+//! order; an address that none of them knows ends the process with one line.
+
+use crate::c;
+use crate::c_report::Footprint;
+use crate::fork;
+use crate::large::Large;
+use crate::observer::Observer;
+use crate::startup::KeepErrno;
+use crate::stats::Stats;
+use crate::thread::{Shared, ThreadKey};
+use core::alloc::{GlobalAlloc, Layout};
+use core::marker::PhantomData;
+use core::ptr::{NonNull, null_mut};
+use memento_hal::counters::Counters;
+use memento_hal::fatal::corruption;
+use memento_hal::geometry::{SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
+use memento_hal::os::Linux;
+use memento_hal::soft::{Bin, HEAP_MAX, Heap, Soft};
+use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
+
+/// A memory allocator for functions that live for milliseconds.
+///
+/// ```
+/// use memento_alloc::Memento;
+///
+/// #[global_allocator]
+/// static ALLOCATOR: Memento = Memento::new();
+///
+/// fn main() {
+///     let squares: Vec<u64> = (0..1000).map(|n| n * n).collect();
+///     assert_eq!(squares[999], 998_001);
+/// }
+/// ```
+///
+/// `H` is the backend that serves objects up to 512 bytes; `O` sees every operation. A process has one
+/// `Memento`, in a static.
+pub struct Memento<H: ProcessHal = Soft, O: Observer = ()> {
+    observer: O,
+    pub(crate) shared: Shared<H>,
+    pub(crate) large: Large<Linux>,
+    key: ThreadKey,
+    backend: PhantomData<H>,
+}
+
+impl<H: ProcessHal> Memento<H> {
+    /// The allocator without an observer. Costs nothing until the first allocation.
+    pub const fn new() -> Self {
+        Self::with_observer(())
+    }
+}
+
+impl<H: ProcessHal> Default for Memento<H> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<H: ProcessHal, O: Observer> Memento<H, O> {
+    /// The allocator with an observer.
+    pub const fn with_observer(observer: O) -> Self {
+        Self {
+            observer,
+            shared: Shared::new(),
+            large: Large::new(Linux),
+            key: ThreadKey::new(),
+            backend: PhantomData,
+        }
+    }
+
+    /// The observer.
+    pub fn observer(&self) -> &O {
+        &self.observer
+    }
+
+    /// Memory for `size` bytes at a multiple of `align`, a power of two. `None` if there is none.
+    #[inline(always)]
+    pub fn allocate(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        let object = self.route(size, align, false)?;
+        self.observer.alloc(object, size, align);
+        Some(object)
+    }
+
+    /// As [`Memento::allocate`], reading as zero. Pages that were never touched stay so.
+    #[inline]
+    pub fn allocate_zeroed(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        let object = self.route(size, align, true)?;
+        self.observer.alloc(object, size, align);
+        Some(object)
+    }
+
+    #[inline(always)]
+    fn route(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+        if size <= SMALL_MAX && align <= SMALL_ALIGN_MAX {
+            // `for_request` is `Some` exactly here.
+            let class = SizeClass::for_request(size, align)?;
+            if !H::IS_SOFT {
+                return self.hardware(class, zeroed);
+            }
+            let bin = Bin::of_class(class);
+            // SAFETY: the pointer is this thread's heap or the empty one.
+            let object = unsafe { Heap::take(Soft::current_or_none(), bin.index()) };
+            return match NonNull::new(object.cast::<u8>()) {
+                Some(object) => {
+                    if zeroed {
+                        // SAFETY: the object has at least `size` bytes and is nobody else's.
+                        unsafe { object.write_bytes(0, size) };
+                    }
+                    Some(object)
+                }
+                None => self.software(bin, align, zeroed),
+            };
+        }
+        self.medium(size, align, zeroed)
+    }
+
+    /// Over 512 bytes, or aligned beyond 64.
+    #[inline]
+    fn medium(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+        let Some(bin) = Bin::for_large_request(size, align) else {
+            return self.large(size, align, zeroed);
+        };
+        if zeroed {
+            return self.software(bin, align, true);
+        }
+        // SAFETY: the pointer is this thread's heap or the empty one.
+        let object = unsafe { Heap::take(Soft::current_or_none(), bin.index()) };
+        match NonNull::new(object.cast()) {
+            Some(object) => Some(object),
+            None => self.software(bin, align, false),
+        }
+    }
+
+    /// From the software heap, by the slow path.
+    #[cold]
+    #[inline(never)]
+    fn software(&self, bin: Bin, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+        let _errno = KeepErrno::new();
+        let found = match self.heap() {
+            // SAFETY: attached to this thread.
+            Some(heap) => unsafe { Soft::instance().alloc_slow(heap, bin, zeroed) },
+            None => self.shared.alloc(bin, zeroed),
+        };
+        found.or_else(|| self.large.allocate(bin.size(), align, zeroed))
+    }
+
+    /// From the hardware backend.
+    #[inline]
+    fn hardware(&self, class: SizeClass, zeroed: bool) -> Option<NonNull<u8>> {
+        let core = match NonNull::new(H::current()) {
+            Some(core) => Some(core),
+            None => self.attach_core(),
+        };
+        let object = match core {
+            // SAFETY: attached to this thread, and no other reference to it exists meanwhile.
+            Some(core) => unsafe { (*core.as_ptr()).obj_alloc(class) },
+            None => self.shared.obj_alloc(class),
+        };
+        let Some(object) = object else {
+            return self.software(Bin::of_class(class), SMALL_ALIGN_MAX, zeroed);
+        };
+        if zeroed {
+            // SAFETY: the object has this many bytes and is nobody else's.
+            unsafe { object.write_bytes(0, class.size()) };
+        }
+        Some(object)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn large(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+        let _errno = KeepErrno::new();
+        self.prepare_process();
+        self.large.allocate(size, align, zeroed)
+    }
+
+    /// The calling thread's heap, attached if need be; `None` if it gets none.
+    fn heap(&self) -> Option<NonNull<Heap>> {
+        if let Some(heap) = NonNull::new(Soft::current()) {
+            return Some(heap);
+        }
+        if Soft::thread_has_ended() {
+            return None;
+        }
+        self.prepare_process();
+        let heap = Soft::instance().attach()?;
+        // SAFETY: attached just now by this thread.
+        unsafe { Soft::set_current(heap.as_ptr()) };
+        // Last: arming may allocate, and finds the heap then.
+        self.key.arm::<H>();
+        Some(heap)
+    }
+
+    #[cold]
+    fn attach_core(&self) -> Option<NonNull<H::Core>> {
+        if Soft::thread_has_ended() {
+            return None;
+        }
+        let _errno = KeepErrno::new();
+        self.prepare_process();
+        let core = H::instance().attach()?;
+        // SAFETY: attached just now by this thread.
+        unsafe { H::set_current(core.as_ptr()) };
+        self.key.arm::<H>();
+        Some(core)
+    }
+
+    /// What must be in place before anything is handed out.
+    fn prepare_process(&self) {
+        // SAFETY: a `Memento` lives in a static, as its documentation demands.
+        fork::register(unsafe { &*core::ptr::from_ref(self) });
+    }
+
+    /// Frees an object.
+    ///
+    /// # Safety
+    /// `object` came from this allocator, was not freed since, and nobody uses it afterwards. Misuse
+    /// that is noticed ends the process with one line on standard error.
+    #[inline(always)]
+    pub unsafe fn deallocate(&self, object: NonNull<u8>) {
+        // SAFETY: the caller's promises are those that each server asks for.
+        unsafe {
+            if O::OBSERVES {
+                self.observer.free(object, self.usable_size(object));
+            }
+            self.release(object);
+        }
+    }
+
+    /// Frees without telling the observer.
+    ///
+    /// # Safety
+    /// As [`Memento::deallocate`].
+    #[inline(always)]
+    unsafe fn release(&self, object: NonNull<u8>) {
+        // SAFETY: the caller's. A hardware object is never in the window of a software heap.
+        unsafe {
+            if !Heap::give(Soft::current_or_none(), object.as_ptr()) {
+                self.deallocate_slow(object);
+            }
+        }
+    }
+
+    /// Frees an object whose request is known.
+    ///
+    /// # Safety
+    /// As [`Memento::deallocate`]; `size` and `align` are those of the request.
+    #[inline(always)]
+    pub unsafe fn deallocate_sized(&self, object: NonNull<u8>, size: usize, align: usize) {
+        // SAFETY: the caller's. A request of this size and alignment was served from this bin, if it
+        // was served from this thread's heap at all, which is what `give_known` finds out.
+        unsafe {
+            if H::IS_SOFT
+                && !O::OBSERVES
+                && size <= SMALL_MAX
+                && align <= SMALL_ALIGN_MAX
+                && let Some(class) = SizeClass::for_request(size, align)
+            {
+                let bin = Bin::of_class(class).index();
+                if !Heap::give_known(Soft::current_or_none(), object.as_ptr(), bin) {
+                    self.deallocate_slow(object);
+                }
+            } else {
+                self.deallocate(object);
+            }
+        }
+    }
+
+    /// Not of this thread's heap, or refused by it.
+    #[cold]
+    #[inline(never)]
+    unsafe fn deallocate_slow(&self, object: NonNull<u8>) {
+        let _errno = KeepErrno::new();
+        // SAFETY: the caller gives the object up.
+        let result = unsafe {
+            if !H::IS_SOFT && H::instance().contains(object.as_ptr()) {
+                match NonNull::new(H::current()) {
+                    Some(core) => (*core.as_ptr()).obj_free(object, None),
+                    None => H::instance().free_detached(object),
+                }
+            } else if Soft::instance().contains(object.as_ptr()) {
+                Soft::instance().free_slow(Soft::current(), object)
+            } else if self.large.free(object) {
+                Ok(())
+            } else {
+                Err(FreeFault::Outside)
+            }
+        };
+        if let Err(fault) = result {
+            corruption(fault.message(), object.addr().get());
+        }
+    }
+
+    /// Bytes that may be used at `object`.
+    ///
+    /// # Safety
+    /// `object` came from this allocator and was not freed since.
+    pub unsafe fn usable_size(&self, object: NonNull<u8>) -> usize {
+        let found = if !H::IS_SOFT && H::instance().contains(object.as_ptr()) {
+            H::instance().class_of(object).map(SizeClass::size)
+        } else if Soft::instance().contains(object.as_ptr()) {
+            Soft::instance().bin_of(object).map(Bin::size)
+        } else {
+            self.large.size_of(object).ok_or(FreeFault::Outside)
+        };
+        match found {
+            Ok(bytes) => bytes,
+            Err(fault) => corruption(fault.message(), object.addr().get()),
+        }
+    }
+
+    /// Makes the object hold `size` bytes: in place if it can and that wastes little, by moving pages
+    /// if it is large, else by copying. `None` if memory is exhausted; the object is as before then.
+    ///
+    /// # Safety
+    /// As [`Memento::deallocate`], if it succeeds; `align` is that of the request.
+    pub unsafe fn reallocate(
+        &self,
+        object: NonNull<u8>,
+        size: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        // SAFETY: the caller's promises; the old object is read before it is given up.
+        unsafe {
+            let old = self.usable_size(object);
+            let keep =
+                self.fits_in_place(old, size, align) && object.addr().get().is_multiple_of(align);
+            let moved = if keep {
+                Some(object)
+            } else if old > HEAP_MAX && size > HEAP_MAX {
+                let _errno = KeepErrno::new();
+                self.large.resize(object, size, align)
+            } else {
+                None
+            };
+            if let Some(new) = moved {
+                self.observer.realloc(object, old, new, size);
+                return Some(new);
+            }
+            let new = self.route(size, align, false)?;
+            new.copy_from_nonoverlapping(object, old.min(size));
+            self.observer.realloc(object, old, new, size);
+            self.release(object);
+            Some(new)
+        }
+    }
+
+    /// Whether an object of `old` usable bytes stays where it is for `size` bytes. Within one class
+    /// it does; and if it would waste no more than half. A hardware object leaves its class whenever
+    /// the size does, since that is what the program would do with the instructions.
+    fn fits_in_place(&self, old: usize, size: usize, align: usize) -> bool {
+        if size > old || old > HEAP_MAX {
+            return false;
+        }
+        let same = |bin: Bin| bin.size() == old;
+        if Bin::for_request(size, align).is_some_and(same) {
+            return true;
+        }
+        (H::IS_SOFT || old > SMALL_MAX) && size >= old / 2
+    }
+
+    /// Gives back to the system what the calling thread and the process have free. Returns bytes.
+    pub fn purge(&self) -> usize {
+        let _errno = KeepErrno::new();
+        let heap = match NonNull::new(Soft::current()) {
+            // SAFETY: attached to this thread.
+            Some(heap) => unsafe { Soft::instance().purge(heap) },
+            None => 0,
+        };
+        heap + self.large.purge()
+    }
+
+    /// What is held and was done. Sorts the calling thread's heap, so that its numbers are exact.
+    pub fn stats(&self) -> Stats {
+        let _errno = KeepErrno::new();
+        if let Some(heap) = NonNull::new(Soft::current()) {
+            // SAFETY: attached to this thread.
+            unsafe { Soft::instance().sort(heap) };
+        }
+        let mut hardware = Counters::ZERO;
+        H::instance().counters(&mut hardware);
+        let usage = Soft::instance().usage();
+        let counted = self.observer.totals();
+        let large = self.large.usage();
+        Stats::collect(H::NAME, &usage, large, hardware, counted.as_ref(), H::IS_SOFT)
+    }
+}
+
+// SAFETY: `allocate` returns fresh memory that fits the layout, by the servers' contracts; nothing
+// panics or unwinds.
+unsafe impl<H: ProcessHal, O: Observer> GlobalAlloc for Memento<H, O> {
+    #[inline(always)]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.allocate(layout.size(), layout.align()).map_or(null_mut(), NonNull::as_ptr)
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.allocate_zeroed(layout.size(), layout.align()).map_or(null_mut(), NonNull::as_ptr)
+    }
+
+    #[inline(always)]
+    unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
+        // SAFETY: the caller passes an object of this allocator, so it is not null, and its layout.
+        unsafe {
+            let object = NonNull::new_unchecked(object);
+            self.deallocate_sized(object, layout.size(), layout.align());
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, object: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as for `dealloc`.
+        unsafe {
+            let object = NonNull::new_unchecked(object);
+            self.reallocate(object, size, layout.align()).map_or(null_mut(), NonNull::as_ptr)
+        }
+    }
+}
+
+// SAFETY: the methods forward to those above, which make the same promises.
+unsafe impl<H: ProcessHal, O: Observer> c::Heap for Memento<H, O> {
+    #[inline(always)]
+    fn allocate(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        Memento::allocate(self, size, align)
+    }
+    #[inline(always)]
+    fn allocate_zeroed(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        Memento::allocate_zeroed(self, size, align)
+    }
+    #[inline(always)]
+    unsafe fn deallocate(&self, object: NonNull<u8>) {
+        // SAFETY: the caller's.
+        unsafe { Memento::deallocate(self, object) }
+    }
+    #[inline(always)]
+    unsafe fn deallocate_sized(&self, object: NonNull<u8>, size: usize, align: usize) {
+        // SAFETY: the caller's.
+        unsafe { Memento::deallocate_sized(self, object, size, align) }
+    }
+    #[inline]
+    unsafe fn reallocate(
+        &self,
+        object: NonNull<u8>,
+        size: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        // SAFETY: the caller's.
+        unsafe { Memento::reallocate(self, object, size, align) }
+    }
+    unsafe fn usable_size(&self, object: NonNull<u8>) -> usize {
+        // SAFETY: the caller's.
+        unsafe { Memento::usable_size(self, object) }
+    }
+    fn purge(&self) {
+        Memento::purge(self);
+    }
+    fn footprint(&self) -> Footprint {
+        let stats = self.stats();
+        let large = self.large.usage();
+        Footprint {
+            committed: stats.committed_bytes as usize,
+            peak: stats.peak_bytes as usize,
+            live: stats.live_bytes as usize,
+            mapped_objects: large.objects,
+            mapped: large.bytes,
+        }
+    }
+}
