@@ -31,7 +31,8 @@ fn class() -> impl Strategy<Value = usize> {
 }
 
 fn count() -> impl Strategy<Value = usize> {
-    prop_oneof![1usize..10, 200usize..600]
+    // 256 fills a fresh arena to the last slot and no further.
+    prop_oneof![1usize..10, 200usize..600, Just(256)]
 }
 
 fn op() -> impl Strategy<Value = Op> {

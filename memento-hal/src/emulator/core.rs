@@ -85,7 +85,8 @@ impl Core {
             self.lists.push(bus.store, List::Full, class, arena);
             list_changed = true;
         }
-        list_changed |= self.take_remote_frees(bus, class);
+        // If they change a list, an arena is available, and taking it is noted below.
+        self.take_remote_frees(bus, class);
         let arena = match self.lists.pop(bus.store, List::Available, class) {
             Some(arena) => {
                 cycles += bus.memory.header(bus.core, arena.get(), Access::Load);
