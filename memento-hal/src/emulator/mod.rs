@@ -12,7 +12,7 @@
 //! | arena headers, HOT, lists | `arena`, `hot`, `lists` |
 //! | page allocator: AAC, pool, page table, bypass | `pages`, `aac`, `pool`, `table`, `bypass` |
 //! | a core and its wires; frees by other cores | `core`, `bus`, `remote` |
-//! | all cores together, in one thread | `machine` |
+//! | all cores together: in one thread, in a process | `machine`, `bound` |
 //!
 //! # What is charged
 //! | event | account | cycles |
@@ -35,6 +35,8 @@
 
 mod aac;
 mod arena;
+#[allow(unsafe_code)]
+mod bound;
 mod bus;
 mod bypass;
 mod core;
@@ -55,6 +57,8 @@ mod table;
 
 pub use self::core::{Core, free_without_core, owner_of};
 pub use arena::ArenaAddr;
+#[cfg(not(loom))]
+pub use bound::{CounterSource, Emu, EmuCore};
 pub use bus::Bus;
 pub use hot::Hot;
 pub use layout::{CORE_AREA_BYTES, Layout, table_frames_for};
