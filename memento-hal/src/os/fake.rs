@@ -68,13 +68,18 @@ unsafe impl Os for Fake {
         if limit != 0 && bytes > limit {
             return None;
         }
-        let layout = Layout::from_size_align(bytes, align.max(Self::PAGE_BYTES)).ok()?;
-        // SAFETY: `bytes` is not zero: callers reserve at least a page.
-        let at = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        // Aligned by hand: the system's allocator gives large blocks of small alignment as fresh
+        // zero pages, but writes zeros to all of an aligned one.
+        let align = align.max(Self::PAGE_BYTES);
+        let layout = Layout::from_size_align(bytes.checked_add(align)?, 16).ok()?;
+        // SAFETY: the layout's size is not zero.
+        let block = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        // SAFETY: the offset is less than `align`, so `bytes` behind it are in the block.
+        let at = unsafe { block.add(block.align_offset(align)) };
         self.reservations
             .lock()
             .unwrap()
-            .insert(at.as_ptr() as usize, (NonNullBlock(at, layout), bytes));
+            .insert(at.addr().get(), (NonNullBlock(block, layout), bytes));
         Some(at)
     }
 

@@ -191,7 +191,12 @@ impl<O: Os> Emu<O> {
         let wiring = Wiring::reserve(&self.os, &shared.params)?;
         // SAFETY: just written, and it never changes.
         let known = unsafe { wiring.as_ref() };
-        shared.pages = Some(Pages::new(&known.params, &known.layout, &self.words(known))?);
+        let Some(pages) = Pages::new(&known.params, &known.layout, &self.words(known)) else {
+            // SAFETY: nobody else knows the reservation, and the wiring in it is not used again.
+            unsafe { self.os.release(known.base, known.bytes) };
+            return None;
+        };
+        shared.pages = Some(pages);
         // Release pairs with the acquire in `wiring`.
         self.wiring.store(wiring.as_ptr(), Ordering::Release);
         Some(wiring)

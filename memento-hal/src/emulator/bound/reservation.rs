@@ -34,6 +34,9 @@ pub(super) struct Wiring {
     pub memory: FixedCosts,
     /// Start of the reservation, with provenance for all of it.
     pub base: NonNull<u8>,
+    /// Bytes of the reservation.
+    pub bytes: usize,
+    /// Bytes of a page of this host.
     pub page_bytes: usize,
     /// Address of the first core.
     cores: u64,
@@ -127,6 +130,7 @@ impl Wiring {
             },
             memory: FixedCosts::new(params),
             base,
+            bytes: plan.bytes as usize,
             page_bytes: os.page_bytes(),
             cores: start + plan.cores,
         };
