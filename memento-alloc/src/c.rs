@@ -24,7 +24,27 @@ pub unsafe trait Heap: Sync {
     /// Memory for `size` bytes (0 allowed: a unique address) at a multiple of `align`, a power of
     /// two.
     fn allocate(&self, size: usize, align: usize) -> Option<NonNull<u8>>;
-    /// The same, reading as zero.
+    /// C's `malloc`: null and `ENOMEM` if there is no memory. A heap overrides it where it knows a
+    /// shorter way.
+    #[inline(always)]
+    fn malloc(&self, size: usize) -> *mut c_void {
+        if size > SIZE_LIMIT {
+            return out_of_memory();
+        }
+        pointer(self.allocate(size, c_alignment(size)))
+    }
+    /// Frees what may be null. A heap overrides it where it needs no test for null.
+    ///
+    /// # Safety
+    /// As [`Heap::deallocate`], or `object` is null.
+    #[inline(always)]
+    unsafe fn free(&self, object: *mut u8) {
+        if let Some(object) = NonNull::new(object) {
+            // SAFETY: the caller's promise.
+            unsafe { self.deallocate(object) };
+        }
+    }
+    /// As [`Heap::allocate`], reading as zero.
     fn allocate_zeroed(&self, size: usize, align: usize) -> Option<NonNull<u8>>;
     /// Frees. Ends the process with one line on stderr if it can tell that `object` is not live.
     ///
@@ -74,7 +94,7 @@ fn set_errno(value: c_int) {
 
 /// The C form of a result: null and `ENOMEM` for none.
 #[inline(always)]
-fn pointer(object: Option<NonNull<u8>>) -> *mut c_void {
+pub(crate) fn pointer(object: Option<NonNull<u8>>) -> *mut c_void {
     match object {
         Some(object) => object.as_ptr().cast(),
         None => out_of_memory(),
@@ -92,10 +112,7 @@ fn out_of_memory() -> *mut c_void {
 /// C's `malloc`. Zero bytes give a unique address.
 #[inline(always)]
 pub fn malloc<A: Heap>(heap: &A, size: usize) -> *mut c_void {
-    if size > SIZE_LIMIT {
-        return out_of_memory();
-    }
-    pointer(heap.allocate(size, c_alignment(size)))
+    heap.malloc(size)
 }
 
 /// C's `calloc`; the product may not overflow.
@@ -115,10 +132,8 @@ pub fn calloc<A: Heap>(heap: &A, count: usize, size: usize) -> *mut c_void {
 /// `object` is null, or live and from this heap.
 #[inline(always)]
 pub unsafe fn free<A: Heap>(heap: &A, object: *mut c_void) {
-    if let Some(object) = NonNull::new(object.cast()) {
-        // SAFETY: the caller's promise is the one that the heap asks for.
-        unsafe { heap.deallocate(object) };
-    }
+    // SAFETY: the caller's promise is the one that the heap asks for.
+    unsafe { heap.free(object.cast()) };
 }
 
 /// C23's `free_sized`: `size` is what was last asked for.

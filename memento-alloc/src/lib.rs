@@ -11,6 +11,7 @@ mod fork;
 mod large;
 mod lock;
 mod memento;
+mod memento_c;
 mod observer;
 pub mod record;
 pub mod report;

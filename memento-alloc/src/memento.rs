@@ -10,8 +10,6 @@
 //! that its server cannot satisfy is passed down the table. A free asks the servers in the same
 //! order; an address that none of them knows ends the process with one line.
 
-use crate::c;
-use crate::c_report::Footprint;
 use crate::fork;
 use crate::large::Large;
 use crate::observer::Observer;
@@ -45,7 +43,7 @@ use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 /// `H` is the backend that serves objects up to 512 bytes; `O` sees every operation. A process has one
 /// `Memento`, in a static.
 pub struct Memento<H: ProcessHal = Soft, O: Observer = ()> {
-    observer: O,
+    pub(crate) observer: O,
     pub(crate) shared: Shared<H>,
     pub(crate) large: Large<Linux>,
     key: ThreadKey,
@@ -98,8 +96,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         Some(object)
     }
 
+    /// Serves a request without telling the observer.
     #[inline(always)]
-    fn route(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+    pub(crate) fn route(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         if size <= SMALL_MAX && align <= SMALL_ALIGN_MAX {
             // `for_request` is `Some` exactly here.
             let class = SizeClass::for_request(size, align)?;
@@ -125,7 +124,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
 
     /// Over 512 bytes, or aligned beyond 64.
     #[inline]
-    fn medium(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+    pub(crate) fn medium(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         let Some(bin) = Bin::for_large_request(size, align) else {
             return self.large(size, align, zeroed);
         };
@@ -143,7 +142,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     /// From the software heap, by the slow path.
     #[cold]
     #[inline(never)]
-    fn software(&self, bin: Bin, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+    pub(crate) fn software(&self, bin: Bin, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         let _errno = KeepErrno::new();
         let found = match self.heap() {
             // SAFETY: attached to this thread.
@@ -278,7 +277,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     /// Not of this thread's heap, or refused by it.
     #[cold]
     #[inline(never)]
-    unsafe fn deallocate_slow(&self, object: NonNull<u8>) {
+    pub(crate) unsafe fn deallocate_slow(&self, object: NonNull<u8>) {
         let _errno = KeepErrno::new();
         // SAFETY: the caller gives the object up.
         let result = unsafe {
@@ -423,56 +422,6 @@ unsafe impl<H: ProcessHal, O: Observer> GlobalAlloc for Memento<H, O> {
         unsafe {
             let object = NonNull::new_unchecked(object);
             self.reallocate(object, size, layout.align()).map_or(null_mut(), NonNull::as_ptr)
-        }
-    }
-}
-
-// SAFETY: the methods forward to those above, which make the same promises.
-unsafe impl<H: ProcessHal, O: Observer> c::Heap for Memento<H, O> {
-    #[inline(always)]
-    fn allocate(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        Memento::allocate(self, size, align)
-    }
-    #[inline(always)]
-    fn allocate_zeroed(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        Memento::allocate_zeroed(self, size, align)
-    }
-    #[inline(always)]
-    unsafe fn deallocate(&self, object: NonNull<u8>) {
-        // SAFETY: the caller's.
-        unsafe { Memento::deallocate(self, object) }
-    }
-    #[inline(always)]
-    unsafe fn deallocate_sized(&self, object: NonNull<u8>, size: usize, align: usize) {
-        // SAFETY: the caller's.
-        unsafe { Memento::deallocate_sized(self, object, size, align) }
-    }
-    #[inline]
-    unsafe fn reallocate(
-        &self,
-        object: NonNull<u8>,
-        size: usize,
-        align: usize,
-    ) -> Option<NonNull<u8>> {
-        // SAFETY: the caller's.
-        unsafe { Memento::reallocate(self, object, size, align) }
-    }
-    unsafe fn usable_size(&self, object: NonNull<u8>) -> usize {
-        // SAFETY: the caller's.
-        unsafe { Memento::usable_size(self, object) }
-    }
-    fn purge(&self) {
-        Memento::purge(self);
-    }
-    fn footprint(&self) -> Footprint {
-        let stats = self.stats();
-        let large = self.large.usage();
-        Footprint {
-            committed: stats.committed_bytes as usize,
-            peak: stats.peak_bytes as usize,
-            live: stats.live_bytes as usize,
-            mapped_objects: large.objects,
-            mapped: large.bytes,
         }
     }
 }

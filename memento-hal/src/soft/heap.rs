@@ -169,7 +169,13 @@ impl<O: Os> Heap<O> {
             if offset >= (*this).limit {
                 return false;
             }
-            let bin = *this.cast::<u8>().add(TO_TABLE + (offset >> (GRANULE_SHIFT - 3)));
+            // As in `give_to`: the slot's provenance, where it matters.
+            let table = if cfg!(miri) {
+                (*this).slot.add(TABLE_OFFSET)
+            } else {
+                this.cast::<u8>().add(TO_TABLE)
+            };
+            let bin = *table.add(offset >> (GRANULE_SHIFT - 3));
             Self::give_to(this, object, bin as usize)
         }
     }
@@ -288,8 +294,7 @@ unsafe impl<O: Os> ObjectAllocator for Heap<O> {
     ) -> Result<(), FreeFault> {
         // SAFETY: `&mut self` is the heap; the caller gives the object up and vouches for its class.
         unsafe {
-            // The heap as a part of its slot: `self` alone is good for the heap's own bytes only.
-            let this = self.slot.add(HEAP_OFFSET).cast::<Self>();
+            let this: *mut Self = self;
             let done = match known {
                 Some(class) => {
                     Self::give_known(this, object.as_ptr(), Bin::of_class(class).index())

@@ -206,11 +206,12 @@ impl<O: Os> Region<O> {
         // Relaxed: if it is our own heap, we stored it; what others store is never ours.
         let primary = header.primary.load(Ordering::Relaxed);
         if !mine.is_null() && primary == mine {
-            // One of the thread's own heaps, so this thread has it.
-            // SAFETY: as above.
-            let given = unsafe {
-                Heap::give_known(found.heap::<O>(), found.object.cast(), found.bin.index())
-            };
+            // One of the thread's own heaps, so this thread has it. `mine` itself is reached through
+            // `mine`, to which the caller may have exclusive access.
+            let heap = found.heap::<O>();
+            let heap = if heap == mine { mine } else { heap };
+            // SAFETY: as said; the bin is the object's.
+            let given = unsafe { Heap::give_known(heap, found.object.cast(), found.bin.index()) };
             return if given { Ok(()) } else { Err(FreeFault::NotAllocated) };
         }
         // SAFETY: a slot of that heap which the caller gives up.
