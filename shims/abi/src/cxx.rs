@@ -1,0 +1,300 @@
+//! C++'s replaceable `operator new` and `operator delete`, all of them.
+//!
+//! When there is no memory, C++ asks for more than null: `operator new` calls the program's
+//! `new_handler` and tries again as long as there is one, then throws `std::bad_alloc`. Both the
+//! handler and the throw unwind, and no Rust frame may be on the stack then, so that these forms
+//! are assembly around one Rust call: eight instructions when memory is there.
+//!
+//! The `nothrow` forms turn what the handler throws into null, as the standard asks: their slow
+//! path carries a catch-all in the form in which a C++ compiler would have written it.
+
+/// The fast path of the throwing and the nothrow forms: the request's registers are kept on the
+/// stack, which also aligns it, and are handed on unchanged when there is no memory.
+#[cfg(target_arch = "x86_64")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __operator_new {
+    ($($name:ident($($arg:ident),*) $attempt:ident, $slow:ident;)*) => {$(
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name($($arg: usize),*) -> *mut c_void {
+            naked_asm!(
+                ".cfi_startproc",
+                "push rsi",
+                ".cfi_adjust_cfa_offset 8",
+                "push rdi",
+                ".cfi_adjust_cfa_offset 8",
+                "sub rsp, 8",
+                ".cfi_adjust_cfa_offset 8",
+                "call {attempt}",
+                "add rsp, 8",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rdi",
+                ".cfi_adjust_cfa_offset -8",
+                "pop rsi",
+                ".cfi_adjust_cfa_offset -8",
+                "test rax, rax",
+                "je {slow}",
+                "ret",
+                ".cfi_endproc",
+                attempt = sym $attempt,
+                slow = sym $slow,
+            )
+        }
+    )*};
+}
+
+/// The slow paths: `rdi`, `rsi` are the request's size and alignment, as the fast path had them.
+#[cfg(target_arch = "x86_64")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __operator_new_slow {
+    ($($name:ident $attempt:ident;)*) => {$(
+        /// Calls the new-handler and tries again until there is memory (returned) or no handler
+        /// (throws).
+        #[cold]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(size: usize, align: usize) -> *mut c_void {
+            naked_asm!(
+                ".cfi_startproc",
+                "push rbx",
+                ".cfi_adjust_cfa_offset 8",
+                ".cfi_rel_offset rbx, 0",
+                "push r12",
+                ".cfi_adjust_cfa_offset 8",
+                ".cfi_rel_offset r12, 0",
+                "sub rsp, 8",
+                ".cfi_adjust_cfa_offset 8",
+                "mov rbx, rdi",
+                "mov r12, rsi",
+                "2:",
+                "mov rax, qword ptr [rip + memento_cxx_get_new_handler]",
+                "test rax, rax",
+                "je 3f",
+                "call rax",
+                "test rax, rax",
+                "je 3f",
+                "call rax",
+                "mov rdi, rbx",
+                "mov rsi, r12",
+                "call {attempt}",
+                "test rax, rax",
+                "je 2b",
+                "jmp 4f",
+                "3:",
+                "mov rax, qword ptr [rip + memento_cxx_throw_bad_alloc]",
+                "test rax, rax",
+                "je 5f",
+                "call rax",
+                "4:",
+                "add rsp, 8",
+                ".cfi_remember_state",
+                ".cfi_adjust_cfa_offset -8",
+                "pop r12",
+                ".cfi_adjust_cfa_offset -8",
+                ".cfi_restore r12",
+                "pop rbx",
+                ".cfi_adjust_cfa_offset -8",
+                ".cfi_restore rbx",
+                "ret",
+                ".cfi_restore_state",
+                "5:",
+                "call {no_bad_alloc}",
+                ".cfi_endproc",
+                attempt = sym $attempt,
+                no_bad_alloc = sym $crate::runtime::no_bad_alloc,
+            )
+        }
+    )*};
+}
+
+/// Exports every replaceable operator for the expanding crate's `HEAP`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_operators {
+    () => {
+        /// The C++ names, by the Itanium ABI's mangling of 64-bit targets.
+        #[allow(non_snake_case)]
+        mod operators {
+            use super::HEAP;
+            use $crate::memento_alloc::c;
+            use $crate::runtime::{c_void, naked_asm};
+
+            extern "C" fn attempt(size: usize) -> *mut c_void {
+                c::operator_new(&HEAP, size)
+            }
+
+            extern "C" fn attempt_aligned(size: usize, align: usize) -> *mut c_void {
+                c::operator_new_aligned(&HEAP, size, align)
+            }
+
+            $crate::__operator_new_slow! {
+                slow attempt;
+                slow_aligned attempt_aligned;
+            }
+            $crate::__operator_new_nothrow_slow! {
+                slow_nothrow attempt;
+                slow_nothrow_aligned attempt_aligned;
+            }
+            $crate::__operator_new! {
+                _Znwm(_size) attempt, slow;
+                _Znam(_size) attempt, slow;
+                _ZnwmSt11align_val_t(_size, _align) attempt_aligned, slow_aligned;
+                _ZnamSt11align_val_t(_size, _align) attempt_aligned, slow_aligned;
+                _ZnwmRKSt9nothrow_t(_size, _tag) attempt, slow_nothrow;
+                _ZnamRKSt9nothrow_t(_size, _tag) attempt, slow_nothrow;
+                _ZnwmSt11align_val_tRKSt9nothrow_t(_size, _align, _tag)
+                    attempt_aligned, slow_nothrow_aligned;
+                _ZnamSt11align_val_tRKSt9nothrow_t(_size, _align, _tag)
+                    attempt_aligned, slow_nothrow_aligned;
+            }
+            $crate::__operator_delete! {
+                _ZdlPv();
+                _ZdaPv();
+                _ZdlPvRKSt9nothrow_t(_tag);
+                _ZdaPvRKSt9nothrow_t(_tag);
+                _ZdlPvSt11align_val_t(_align);
+                _ZdaPvSt11align_val_t(_align);
+                _ZdlPvSt11align_val_tRKSt9nothrow_t(_align, _tag);
+                _ZdaPvSt11align_val_tRKSt9nothrow_t(_align, _tag);
+            }
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn _ZdlPvm(object: *mut c_void, size: usize) {
+                // SAFETY: C++'s contract: null, or from `operator new` with this size.
+                unsafe { c::free_sized(&HEAP, object, size) }
+            }
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn _ZdaPvm(object: *mut c_void, size: usize) {
+                // SAFETY: as above, of `operator new[]`.
+                unsafe { c::free_sized(&HEAP, object, size) }
+            }
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn _ZdlPvmSt11align_val_t(
+                object: *mut c_void,
+                size: usize,
+                align: usize,
+            ) {
+                // SAFETY: C++'s contract: null, or from the aligned `operator new` with these.
+                unsafe { c::free_aligned_sized(&HEAP, object, align, size) }
+            }
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn _ZdaPvmSt11align_val_t(
+                object: *mut c_void,
+                size: usize,
+                align: usize,
+            ) {
+                // SAFETY: as above, of `operator new[]`.
+                unsafe { c::free_aligned_sized(&HEAP, object, align, size) }
+            }
+        }
+    };
+}
+
+/// The unsized forms of `operator delete`: what else they are told does not matter.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __operator_delete {
+    ($($name:ident($($rest:ident),*);)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(object: *mut c_void $(, $rest: usize)*) {
+            // SAFETY: C++'s contract: null, or from the matching `operator new`.
+            unsafe { c::free(&HEAP, object) }
+        }
+    )*};
+}
+
+/// As `__operator_new_slow`, for the `nothrow` forms: no handler gives null, and so does an
+/// exception of the handler.
+#[cfg(target_arch = "x86_64")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __operator_new_nothrow_slow {
+    ($($name:ident $attempt:ident;)*) => {$(
+        /// Calls the new-handler and tries again until there is memory, no handler, or an
+        /// exception; null for the last two.
+        #[cold]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(size: usize, align: usize) -> *mut c_void {
+            naked_asm!(
+                ".cfi_startproc",
+                // 0x9b: a pc-relative 4-byte offset to a pointer, as in code for shared objects.
+                ".cfi_personality 0x9b, memento_cxx_personality",
+                // 0x1b: a pc-relative 4-byte offset.
+                concat!(".cfi_lsda 0x1b, .Lmemento_lsda_", stringify!($name)),
+                "20:",
+                "push rbx",
+                ".cfi_adjust_cfa_offset 8",
+                ".cfi_rel_offset rbx, 0",
+                "push r12",
+                ".cfi_adjust_cfa_offset 8",
+                ".cfi_rel_offset r12, 0",
+                "sub rsp, 8",
+                ".cfi_adjust_cfa_offset 8",
+                "mov rbx, rdi",
+                "mov r12, rsi",
+                "2:",
+                "mov rax, qword ptr [rip + memento_cxx_get_new_handler]",
+                "test rax, rax",
+                "je 4f",
+                "call rax",
+                "test rax, rax",
+                "je 4f",
+                "21:",
+                "call rax",
+                "22:",
+                "mov rdi, rbx",
+                "mov rsi, r12",
+                "call {attempt}",
+                "test rax, rax",
+                "je 2b",
+                "4:",
+                "add rsp, 8",
+                ".cfi_remember_state",
+                ".cfi_adjust_cfa_offset -8",
+                "pop r12",
+                ".cfi_adjust_cfa_offset -8",
+                ".cfi_restore r12",
+                "pop rbx",
+                ".cfi_adjust_cfa_offset -8",
+                ".cfi_restore rbx",
+                "ret",
+                ".cfi_restore_state",
+                // The unwinder comes here with the exception in rax.
+                "23:",
+                "mov rdi, rax",
+                "call qword ptr [rip + memento_cxx_begin_catch]",
+                "call qword ptr [rip + memento_cxx_end_catch]",
+                "xor eax, eax",
+                "jmp 4b",
+                ".cfi_endproc",
+                // The language-specific data: one call may throw, and everything is caught.
+                ".pushsection .gcc_except_table, \"a\", @progbits",
+                ".balign 4",
+                concat!(".Lmemento_lsda_", stringify!($name), ":"),
+                ".byte 0xff",             // landing pads are relative to the function
+                ".byte 0x0b",             // types: 4 bytes, signed
+                ".uleb128 93f - 91f",     // from here to the end of the types
+                "91:",
+                ".byte 0x01",             // call sites: uleb128
+                ".uleb128 95f - 92f",
+                "92:",
+                ".uleb128 21b - 20b",     // the handler's call:
+                ".uleb128 22b - 21b",     // its length,
+                ".uleb128 23b - 20b",     // where its exceptions land,
+                ".uleb128 1",             // with the first action
+                "95:",
+                ".byte 1",                // catch the first type,
+                ".byte 0",                // and nothing after it
+                ".balign 4",
+                ".long 0",                // the first type: any
+                "93:",
+                ".popsection",
+                attempt = sym $attempt,
+            )
+        }
+    )*};
+}

@@ -1,0 +1,31 @@
+/* What memento offers beyond malloc and operator new.
+ *
+ * A program that runs with and without the preload declares these weak and tests for null:
+ *
+ *     #pragma weak memento_invocation_end
+ *     if (memento_invocation_end) memento_invocation_end();
+ */
+#ifndef MEMENTO_H
+#define MEMENTO_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Call it after an invocation of a function has sent its response: gives back the memory that the
+ * invocation left behind. Cheap, as the process may be frozen right after. Frees nothing that is
+ * live; any thread may call it at any time. */
+void memento_invocation_end(void);
+
+/* Writes the allocator's statistics as JSON into `buffer`, at most `bytes` bytes with the final
+ * zero, and returns the length of the whole text without it, like snprintf: a return of `bytes` or
+ * more means that the text was cut off. `buffer` may be null if `bytes` is 0. */
+size_t memento_stats_json(char *buffer, size_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
