@@ -1,0 +1,16 @@
+//! Whole programs, run as their users run them: started with a shared object preloaded, and held
+//! against the same program on the stock allocator.
+//!
+//! The crate is a harness (build the shared objects, compile a test program, run it, compare) and
+//! its integration tests, one file per subject. Nothing in here allocates through memento: the
+//! test processes themselves stay on the stock allocator.
+
+mod compile;
+mod outcome;
+mod proof;
+mod shim;
+
+pub use compile::{Language, compile, directory};
+pub use outcome::{Outcome, run};
+pub use proof::Bindings;
+pub use shim::Shim;

@@ -1,0 +1,66 @@
+//! The shared objects under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// One of the shared objects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shim {
+    /// `libmemento.so`: the software backend.
+    Soft,
+}
+
+impl Shim {
+    /// All that serve ordinary programs.
+    pub const ALL: &[Shim] = &[Shim::Soft];
+
+    /// The file's name.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Shim::Soft => "libmemento.so",
+        }
+    }
+
+    /// The backend's name on the command line.
+    pub fn hal(self) -> &'static str {
+        match self {
+            Shim::Soft => "soft",
+        }
+    }
+
+    /// Whether each free is checked in full. The software backend checks as much as its budget of
+    /// instructions allows; the README says what it can miss.
+    pub fn checks_every_free(self) -> bool {
+        !matches!(self, Shim::Soft)
+    }
+
+    /// Where the shared object is. Builds all of them first, once per test binary; Cargo makes
+    /// that a look at time stamps when they are up to date.
+    ///
+    /// # Panics
+    /// If they do not build.
+    pub fn path(self) -> PathBuf {
+        built().join(self.file_name())
+    }
+}
+
+/// The project's root.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the project's root")
+}
+
+/// The directory of the built shared objects. `MEMENTO_SHIMS_TARGET` moves Cargo's directory.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = std::env::var_os("MEMENTO_SHIMS_TARGET")
+            .map_or_else(|| root().join("shims/target"), PathBuf::from);
+        let status = Command::new(root().join("scripts/build-shims"))
+            .arg(&target)
+            .status()
+            .expect("the script can be started");
+        assert!(status.success(), "the shared objects do not build");
+        target.join("release")
+    })
+}

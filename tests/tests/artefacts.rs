@@ -1,0 +1,110 @@
+//! The shared objects as files: what every process that preloads them pays for.
+
+use memento_tests::Shim;
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// What `readelf` prints about a shared object.
+fn readelf(shim: Shim, options: &str) -> String {
+    let output = Command::new("readelf").arg(options).arg(shim.path()).output();
+    let output = output.expect("readelf is installed with the compiler");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).expect("readelf writes text")
+}
+
+/// Most bytes and relocations that a shared object may have.
+fn bounds(shim: Shim) -> (u64, usize) {
+    match shim {
+        Shim::Soft => (150_000, 100),
+    }
+}
+
+#[test]
+fn small_and_quick_to_relocate() {
+    for &shim in Shim::ALL {
+        let bytes = std::fs::metadata(shim.path()).expect("the file is there").len();
+        let relocations = readelf(shim, "-rW").lines().filter(|l| l.contains("R_X86_64_")).count();
+        println!("{}: {bytes} bytes, {relocations} relocations", shim.file_name());
+        let (most_bytes, most_relocations) = bounds(shim);
+        assert!(bytes <= most_bytes, "{shim:?}: {bytes} bytes");
+        assert!(
+            (1..most_relocations).contains(&relocations),
+            "{shim:?}: {relocations} relocations"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_needed_but_libc() {
+    for &shim in Shim::ALL {
+        let dynamic = readelf(shim, "-dW");
+        let needed: Vec<_> = dynamic.lines().filter(|line| line.contains("(NEEDED)")).collect();
+        assert_eq!(needed.len(), 1, "{shim:?}: {needed:?}");
+        assert!(needed[0].ends_with("[libc.so.6]"), "{shim:?}: {needed:?}");
+        assert!(dynamic.contains(&format!("[{}]", shim.file_name())), "{shim:?}: no soname");
+        // Text relocations would unshare the code.
+        for tag in ["(TEXTREL)", "(FINI)", "(RPATH)", "(RUNPATH)"] {
+            assert!(!dynamic.contains(tag), "{shim:?} has {tag}");
+        }
+    }
+}
+
+#[test]
+fn stripped() {
+    for &shim in Shim::ALL {
+        let sections = readelf(shim, "-SW");
+        for section in [".symtab", ".debug_info"] {
+            assert!(!sections.contains(&format!(" {section} ")), "{shim:?} has {section}");
+        }
+    }
+}
+
+/// Functions run in containers of many ages: the oldest glibc that serves is that of the newest
+/// symbol imported. 2.34 is where the thread functions moved into libc.so.6 itself.
+#[test]
+fn no_symbol_newer_than_glibc_2_34_is_imported() {
+    for &shim in Shim::ALL {
+        let symbols = readelf(shim, "-sW");
+        let newest = symbols
+            .lines()
+            .filter(|line| line.contains(" UND "))
+            .filter_map(|line| line.split("@GLIBC_2.").nth(1))
+            .map(|version| {
+                let number = version.split([' ', '.']).next().expect("a number follows");
+                (number.parse::<u32>().expect("a number follows"), version)
+            })
+            .max();
+        let (newest, version) = newest.expect("libc is used");
+        assert!(newest <= 34, "{shim:?} needs GLIBC_2.{version}");
+    }
+}
+
+/// What is exported is what the programs may see: no more, so that nothing of theirs is
+/// interposed by accident, and no less.
+#[test]
+fn exactly_the_public_symbols_are_exported() {
+    let family = "aligned_alloc calloc cfree free free_aligned_sized free_sized mallinfo mallinfo2 \
+                  malloc malloc_info malloc_stats malloc_trim malloc_usable_size mallopt memalign \
+                  memento_invocation_end memento_stats_json posix_memalign pvalloc realloc \
+                  reallocarray valloc";
+    let operators = "_Znwm _Znam _ZnwmRKSt9nothrow_t _ZnamRKSt9nothrow_t _ZnwmSt11align_val_t \
+                     _ZnamSt11align_val_t _ZnwmSt11align_val_tRKSt9nothrow_t \
+                     _ZnamSt11align_val_tRKSt9nothrow_t _ZdlPv _ZdaPv _ZdlPvRKSt9nothrow_t \
+                     _ZdaPvRKSt9nothrow_t _ZdlPvm _ZdaPvm _ZdlPvSt11align_val_t \
+                     _ZdaPvSt11align_val_t _ZdlPvSt11align_val_tRKSt9nothrow_t \
+                     _ZdaPvSt11align_val_tRKSt9nothrow_t _ZdlPvmSt11align_val_t \
+                     _ZdaPvmSt11align_val_t";
+    let public: BTreeSet<_> =
+        family.split_whitespace().chain(operators.split_whitespace()).collect();
+    for &shim in Shim::ALL {
+        let symbols = readelf(shim, "-sW");
+        let exported: BTreeSet<_> = symbols
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|columns| columns.len() == 8 && columns[6] != "UND" && columns[6] != "Ndx")
+            .map(|columns| columns[7].to_owned())
+            .collect();
+        let exported: BTreeSet<_> = exported.iter().map(String::as_str).collect();
+        assert_eq!(exported, public, "{shim:?}");
+    }
+}

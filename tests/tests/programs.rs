@@ -1,0 +1,98 @@
+//! Real programs say and return under each shared object what they say and return without.
+
+use memento_tests::{Bindings, Outcome, Shim, directory, run};
+use std::path::Path;
+use std::process::Command;
+
+/// Runs the program in a fresh, empty working directory: on the stock allocator, then under each
+/// shared object; and proves of each that it served at least `processes` processes.
+fn unchanged(processes: usize, program: &str, arguments: &[&str], environment: &[(&str, &str)]) {
+    let command = |preload: Option<&Path>| {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(scratch.path()).env("LC_ALL", "C");
+        command.envs(environment.iter().copied()).env_remove("LD_PRELOAD");
+        if let Some(preload) = preload {
+            command.env("LD_PRELOAD", preload);
+        }
+        (command, scratch)
+    };
+    let stock: Outcome = {
+        let (mut command, _scratch) = command(None);
+        run(&mut command)
+    };
+    assert!(!stock.stdout.is_empty(), "{program} did nothing: {stock:?}");
+    for shim in Shim::ALL {
+        let path = shim.path();
+        let (mut command, _scratch) = command(Some(&path));
+        let bindings = Bindings::of(&mut command);
+        let got = run(&mut command);
+        assert!(got == stock, "{program} under {shim:?}: {got:?}\nwithout: {stock:?}");
+        let served = bindings.served_by(&path);
+        assert!(served >= processes, "{shim:?} served {served} processes of {program}");
+    }
+}
+
+/// The path of a script.
+fn script(name: &str) -> String {
+    directory("programs").join(name).into_os_string().into_string().expect("the path is text")
+}
+
+#[test]
+fn bash_with_subshells_and_pipes() {
+    let text = std::fs::read_to_string(script("bash.sh")).expect("the script is there");
+    unchanged(50, "bash", &["-c", &text], &[]);
+}
+
+#[test]
+fn python_with_threads_and_processes() {
+    unchanged(8, "python3", &[&script("functions.py")], &[]);
+}
+
+#[test]
+fn python_with_every_object_through_malloc() {
+    unchanged(8, "python3", &[&script("functions.py")], &[("PYTHONMALLOC", "malloc")]);
+}
+
+#[test]
+fn node_with_workers() {
+    unchanged(2, "node", &[&script("workers.js")], &[]);
+}
+
+#[test]
+fn git_clone_and_gc() {
+    unchanged(50, "sh", &[&script("git.sh")], &[]);
+}
+
+#[test]
+fn sqlite_workload() {
+    let read = format!(".read {}", script("sqlite.sql"));
+    unchanged(1, "sqlite3", &[":memory:", &read], &[]);
+    unchanged(1, "sqlite3", &["file.db", &read], &[]);
+}
+
+#[test]
+fn gcc_on_real_sources() {
+    let sources = directory("").into_os_string().into_string().expect("the path is text");
+    unchanged(10, "sh", &[&script("gcc.sh"), &sources], &[]);
+}
+
+#[test]
+fn sort_in_memory_and_through_files() {
+    unchanged(8, "sh", &[&script("sort.sh")], &[]);
+}
+
+#[test]
+fn tar_and_gzip() {
+    unchanged(20, "sh", &[&script("tar.sh")], &[]);
+}
+
+#[test]
+fn perl_with_forks() {
+    unchanged(2, "perl", &[&script("text.pl")], &[]);
+}
+
+#[test]
+fn find_with_exec() {
+    unchanged(20, "sh", &[&script("find.sh")], &[]);
+}
