@@ -2,7 +2,7 @@
 //!
 //! A *core* is one thread's view of the hardware. The contracts are [`ObjectAllocator`] (one
 //! core), [`PageAllocator`] (arenas and the pages behind them) and [`Hal`] (all cores of a
-//! process). Backends: [`soft`], [`emulator`], `isa`.
+//! process). Backends: [`soft`], [`emulator`], [`isa`].
 //!
 //! This crate knows nothing of `malloc`, of large objects or of thread lifetime; those belong to
 //! `memento-alloc`.

@@ -4,7 +4,7 @@
 //! executed by [`Machine`]. For RISC-V it runs under `qemu-riscv64`; its handler sends every
 //! trapped instruction here, where a second `Machine` executes it. (Rust's RISC-V target is not
 //! needed for it, which not every machine that builds the project can install.)
-#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#![cfg(all(target_arch = "x86_64", target_os = "linux", not(miri), not(loom)))]
 
 #[path = "isa/tools.rs"]
 mod tools;

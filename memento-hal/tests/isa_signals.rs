@@ -1,6 +1,6 @@
 //! The program's own signals while the instructions are emulated. Each case runs in a process of
 //! its own: this binary, started again for one test.
-#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#![cfg(all(target_arch = "x86_64", target_os = "linux", not(miri), not(loom)))]
 
 #[path = "isa/code.rs"]
 mod code;
@@ -176,6 +176,39 @@ fn a_plain_handler_gets_a_signal_that_was_raised() {
         assert_eq!(CALLS.load(Ordering::Relaxed), 2);
         execute_unpatched();
     }));
+}
+
+/// The signal arrives when the next instruction to execute is one of ours: it was sent all the
+/// same, and is not taken for the instruction's.
+#[test]
+fn a_signal_that_was_sent_in_front_of_an_instruction_is_the_programs() {
+    assert_survived(in_child(
+        "a_signal_that_was_sent_in_front_of_an_instruction_is_the_programs",
+        || {
+            start();
+            // SAFETY: the handler has the right signature; `tgkill` sends to this thread.
+            unsafe {
+                signals::signal(libc::SIGILL, plain as *const () as usize);
+                let process = libc::getpid();
+                let result: usize;
+                std::arch::asm!(
+                    ".p2align 3",
+                    ".rept 6",
+                    "nop",
+                    ".endr",
+                    "syscall",
+                    ".byte 0x48, 0x0f, 0xb9, 0x87, 0x01, 0x4d, 0x45, 0x4d",
+                    inlateout("rax") libc::SYS_tgkill as usize => result,
+                    in("rdi") process as usize,
+                    in("rsi") libc::gettid() as usize,
+                    in("rdx") libc::SIGILL as usize,
+                    out("rcx") _, out("r11") _,
+                );
+                assert_eq!(result, process as usize + 1);
+            }
+            assert_eq!(CALLS.load(Ordering::Relaxed), 1);
+        },
+    ));
 }
 
 #[test]

@@ -63,7 +63,11 @@ pub(super) unsafe fn execute(instruction: Instruction, operand: usize) -> Option
         Function::ObjFree => fault_code(unsafe { (device.obj_free)(operand) }),
         Function::ReadRegionStart => (device.region)().0,
         Function::ReadRegionEnd => (device.region)().1,
-        _ => return None,
+        Function::HotFlush
+        | Function::ReadPageTable
+        | Function::WriteRegionStart
+        | Function::WriteRegionEnd
+        | Function::WritePageTable => return None,
     };
     // SAFETY: as above.
     unsafe { errno.write(saved) };

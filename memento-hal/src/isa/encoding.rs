@@ -249,7 +249,7 @@ mod tests {
         let mut encodable = 0;
         for function in Function::ALL {
             for rd in 0..=255 {
-                for rs in 0..=255 {
+                for rs in (0..=255).step_by(if cfg!(miri) { 7 } else { 1 }) {
                     let instruction = Instruction { function, rd, rs };
                     if let Some(bytes) = instruction.encode_x86() {
                         assert_eq!(Instruction::decode_x86(bytes), Some(instruction));
@@ -258,11 +258,12 @@ mod tests {
                 }
             }
         }
-        assert_eq!(encodable, Function::ALL.len() * 15 * 14);
+        let sources = if cfg!(miri) { 3 } else { 14 };
+        assert_eq!(encodable, Function::ALL.len() * 15 * sources);
     }
 
-    /// Every value of the four bytes that vary, under every displacement signature that differs
-    /// in one bit: exactly the encodings of the table are recognised.
+    /// Every value of the three bytes that vary: exactly the encodings of the table are recognised.
+    #[cfg(not(miri))]
     #[test]
     fn nothing_else_is_recognised_on_x86() {
         let mut recognised = 0;
@@ -294,6 +295,7 @@ mod tests {
     }
 
     /// The opcode, `funct3`, `rs2` and `funct7` are all that decides; 22 bits, tried in full.
+    #[cfg(not(miri))]
     #[test]
     fn nothing_else_is_recognised_on_riscv() {
         let mut recognised = 0;

@@ -7,7 +7,8 @@
 //! On any other architecture the backend does not exist, and using it is an error at compile
 //! time.
 //!
-//! Nothing here knows how objects are allocated: that is the device's.
+//! Nothing here knows how objects are allocated: that is the device's. Only the backend, [`Isa`],
+//! knows which device there is: the emulator of this process.
 
 mod encoding;
 pub use encoding::{
@@ -24,6 +25,8 @@ pub mod arch;
 
 cfg_if::cfg_if! {
     if #[cfg(all(target_arch = "x86_64", target_os = "linux"))] {
+        #[cfg(not(loom))]
+        mod backend;
         mod device;
         mod maps;
         pub mod patch;
@@ -33,13 +36,9 @@ cfg_if::cfg_if! {
         mod sys;
         pub mod trap;
 
+        #[cfg(not(loom))]
+        pub use backend::{Isa, IsaCore};
         pub use device::Device;
         pub use probe::{Execution, start};
-
-        /// To be called in a fork child: frees the locks of threads that exist no more.
-        pub fn fork_child() {
-            signals::fork_child();
-            patch::fork_child();
-        }
     }
 }

@@ -169,6 +169,10 @@ pub(super) fn patch_listed(sites: impl Iterator<Item = usize>) {
 unsafe fn replace(site: usize, _window: &Window) {
     // SAFETY: text is readable.
     let Some(instruction) = Instruction::decode_x86(unsafe { read_slot(site) }) else { return };
+    // A list may name a site of the supervisor's, which is to fault.
+    if !instruction.function.is_user() {
+        return;
+    }
     // SAFETY: the lock is held.
     let Some(stub) = (unsafe { stub::create(instruction, site) }) else { return };
     let Some(jump) = stub::jump(site, stub) else { return };

@@ -7,12 +7,16 @@ use super::encoding::Function;
 
 /// Emits one instruction and yields what it wrote to `a0`.
 macro_rules! instruction {
-    ($function:expr, $operand:expr) => {{
-        let result: usize;
+    ($function:expr, $operand:expr) => {
+        instruction!($function, $operand, usize)
+    };
+    ($function:expr, $operand:expr, $result:ty) => {{
+        let result: $result;
         core::arch::asm!(
             ".insn r CUSTOM_0, 0, {code}, a0, a0, x0",
             code = const $function.code() as u32,
-            inlateout("a0") $operand => result,
+            in("a0") $operand,
+            lateout("a0") result,
             // Memory is not claimed untouched, so that no access to an object moves across its
             // allocation or its free.
             options(nostack)
@@ -32,15 +36,15 @@ pub unsafe fn identify() -> u64 {
     unsafe { instruction!(Function::Identify, 0usize) as u64 }
 }
 
-/// `obj-alloc`: the address of an object of `size` bytes, or 0. `size` is the size of the class:
+/// `obj-alloc`: an object of `size` bytes, or null. `size` is the size of the class:
 /// rounded up for alignment by the caller.
 ///
 /// # Safety
 /// As [`identify`].
 #[inline]
-pub unsafe fn obj_alloc(size: usize) -> usize {
+pub unsafe fn obj_alloc(size: usize) -> *mut u8 {
     // SAFETY: as in `identify`.
-    unsafe { instruction!(Function::ObjAlloc, size) }
+    unsafe { instruction!(Function::ObjAlloc, size, *mut u8) }
 }
 
 /// `obj-free`: frees the object at `va` and returns the fault code, 0 for none.
@@ -48,7 +52,7 @@ pub unsafe fn obj_alloc(size: usize) -> usize {
 /// # Safety
 /// As [`identify`]; and nobody uses the object afterwards.
 #[inline]
-pub unsafe fn obj_free(va: usize) -> usize {
+pub unsafe fn obj_free(va: *mut u8) -> usize {
     // SAFETY: as in `identify`.
     unsafe { instruction!(Function::ObjFree, va) }
 }

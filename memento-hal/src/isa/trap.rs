@@ -83,9 +83,6 @@ unsafe fn emulate(info: *mut siginfo_t, context: *mut ucontext_t) -> Option<()> 
         // Another thread patched the site while this one trapped: execute the jump.
         return stub::is_jump(site, slot).then_some(());
     };
-    if !instruction.function.is_user() {
-        return None;
-    }
     let operand = machine.gregs[GREGS[instruction.rs as usize & 15]] as usize;
     // SAFETY: the instruction's own contract: who executes `obj-free` gives the object up.
     let result = unsafe { device::execute(instruction, operand)? };

@@ -8,8 +8,11 @@ use super::encoding::{Function, X86_SIGNATURE};
 
 /// Emits one instruction, lists its site, and yields what the instruction wrote to `rax`.
 macro_rules! instruction {
-    ($function:expr, $operand:expr) => {{
-        let result: usize;
+    ($function:expr, $operand:expr) => {
+        instruction!($function, $operand, usize)
+    };
+    ($function:expr, $operand:expr, $result:ty) => {{
+        let result: $result;
         core::arch::asm!(
             ".p2align 3",
             "770:",
@@ -44,15 +47,15 @@ pub unsafe fn identify() -> u64 {
     unsafe { instruction!(Function::Identify, 0usize) as u64 }
 }
 
-/// `obj-alloc`: the address of an object of `size` bytes, or 0. `size` is the size of the class:
+/// `obj-alloc`: an object of `size` bytes, or null. `size` is the size of the class:
 /// rounded up for alignment by the caller.
 ///
 /// # Safety
 /// As [`identify`].
 #[inline]
-pub unsafe fn obj_alloc(size: usize) -> usize {
+pub unsafe fn obj_alloc(size: usize) -> *mut u8 {
     // SAFETY: as in `identify`.
-    unsafe { instruction!(Function::ObjAlloc, size) }
+    unsafe { instruction!(Function::ObjAlloc, size, *mut u8) }
 }
 
 /// `obj-free`: frees the object at `va` and returns the fault code, 0 for none.
@@ -60,7 +63,7 @@ pub unsafe fn obj_alloc(size: usize) -> usize {
 /// # Safety
 /// As [`identify`]; and nobody uses the object afterwards.
 #[inline]
-pub unsafe fn obj_free(va: usize) -> usize {
+pub unsafe fn obj_free(va: *mut u8) -> usize {
     // SAFETY: as in `identify`.
     unsafe { instruction!(Function::ObjFree, va) }
 }
