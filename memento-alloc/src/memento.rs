@@ -353,18 +353,15 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         }
     }
 
-    /// Whether an object of `old` usable bytes stays where it is for `size` bytes. Within one class
-    /// it does; and if it would waste no more than half. A hardware object leaves its class whenever
-    /// the size does, since that is what the program would do with the instructions.
+    /// Whether an object of `old` usable bytes stays where it is for `size` bytes: within its bin, and
+    /// above 512 bytes also if it would waste no more than half. Small objects leave their bin
+    /// whenever their size does, since sized frees go by the size alone.
     fn fits_in_place(&self, old: usize, size: usize, align: usize) -> bool {
         if size > old || old > HEAP_MAX {
             return false;
         }
-        let same = |bin: Bin| bin.size() == old;
-        if Bin::for_request(size, align).is_some_and(same) {
-            return true;
-        }
-        (H::IS_SOFT || old > SMALL_MAX) && size >= old / 2
+        let same_bin = Bin::for_request(size, align).is_some_and(|bin| bin.size() == old);
+        same_bin || (size > SMALL_MAX && size >= old / 2)
     }
 
     /// Gives back to the system what the calling thread and the process have free. Returns bytes.

@@ -12,10 +12,11 @@ use super::layout::{GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SPANS_OFFSET, TA
 use super::mailbox::{Link, Mailbox};
 use super::region::Region;
 use super::span::{FreeObject, Granule, Span, SpanLink};
+use crate::counters::Counter;
 use crate::geometry::SizeClass;
 use crate::object::{FreeFault, ObjectAllocator};
 use crate::os::{Linux, Os};
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 use core::ptr::{NonNull, null_mut};
 
 /// The part of a slot that other threads use; at the slot's very start, on its own cache line.
@@ -26,6 +27,10 @@ pub struct SlotHeader<O: Os> {
     pub primary: AtomicPtr<Heap<O>>,
     /// Granules below the heap's limit.
     pub granules: AtomicU32,
+    /// A change is under way that a fork must not cut in two.
+    pub changing: AtomicBool,
+    /// Objects that other threads freed and that have arrived. Written by whoever has the heap.
+    pub remote_frees: Counter,
 }
 
 /// One thread's heap.
@@ -52,12 +57,8 @@ pub struct Heap<O: Os = Linux> {
     pub(super) committed: Committed,
     /// Granules that may still be added before the free objects in the bins are looked through.
     pub(super) growth_left: Granule,
-    /// A change is under way that a fork must not cut in two.
-    pub(super) changing: bool,
     /// The next heap of the same thread, when this one's slot is full.
     pub(super) next: *mut Heap<O>,
-    /// Objects that other threads freed, so far.
-    pub(super) remote_frees: u64,
 }
 
 /// Bytes of a slot that are readable and writable, by part.
@@ -101,9 +102,7 @@ impl<O: Os> Heap<O> {
             granules_max: 0,
             committed: Committed { head: 0, spans: 0, objects: 0 },
             growth_left: 0,
-            changing: false,
             next: null_mut(),
-            remote_frees: 0,
         }
     }
 

@@ -87,12 +87,13 @@ impl<O: Os> Heap<O> {
     /// Runs a change of more than one step. A fork child that finds `changing` set in another
     /// thread's heap leaves that heap alone.
     pub(super) fn change<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
-        self.changing = true;
-        // Only a fork looks at it, which sees this thread's stores in program order.
+        // Relaxed, and fences for the compiler alone: only a fork looks at it, which sees this
+        // thread's stores in program order.
+        self.header().changing.store(true, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         let result = f(self);
         compiler_fence(Ordering::SeqCst);
-        self.changing = false;
+        self.header().changing.store(false, Ordering::Relaxed);
         result
     }
 
@@ -170,7 +171,8 @@ impl<O: Os> Heap<O> {
 
     /// Puts posted objects into their bins. `region` checked each of them when it was posted.
     fn keep_mail(&mut self, mut list: *mut FreeObject) {
-        let mut left = self.objects_at_most();
+        let most = self.objects_at_most();
+        let mut arrived = 0;
         while !list.is_null() {
             // SAFETY: `take` gave us the list; posted objects are free slots of ours.
             let next = unsafe { FreeObject::next(list) };
@@ -178,10 +180,13 @@ impl<O: Os> Heap<O> {
             // SAFETY: as above.
             unsafe { FreeObject::set_next(list, self.bins[k]) };
             self.bins[k] = list;
-            self.remote_frees += 1;
+            arrived += 1;
             list = next;
-            left = left.checked_sub(1).unwrap_or_else(|| double_free(list));
+            if arrived > most {
+                double_free(list);
+            }
         }
+        self.header().remote_frees.add(arrived as u64);
     }
 
     /// More objects than this cannot be free: a longer list is a circle.

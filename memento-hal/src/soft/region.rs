@@ -277,9 +277,7 @@ impl<O: Os> Region<O> {
             if !mine.is_null() && primary == mine {
                 continue;
             }
-            // SAFETY: the slot is ready; the thread that used the heap does not exist here.
-            let changing = unsafe { (*slot.add(HEAP_OFFSET).cast::<Heap<O>>()).changing };
-            header.mailbox.after_fork(!changing);
+            header.mailbox.after_fork(!header.changing.load(Ordering::Relaxed));
         }
     }
 
@@ -312,11 +310,7 @@ impl<O: Os> Region<O> {
                     usage.live[bin.index()] += u64::from(field.carved.saturating_sub(field.free));
                 }
             }
-            // SAFETY: the slot is ready, so its heap is committed; volatile as above.
-            usage.remote_frees += unsafe {
-                let heap = slot.add(HEAP_OFFSET).cast::<Heap<O>>();
-                (&raw const (*heap).remote_frees).read_volatile()
-            };
+            usage.remote_frees += header::<O>(slot).remote_frees.get();
         }
     }
 

@@ -1,0 +1,47 @@
+//! What threads do to the memory that is held. A program of its own, and its tests take turns, so that
+//! nobody else's allocations are in the numbers.
+#![cfg(not(miri))]
+
+use memento_alloc::Memento;
+use std::sync::{Mutex, mpsc};
+use std::thread;
+
+#[global_allocator]
+static ALLOCATOR: Memento = Memento::new();
+
+static TURN: Mutex<()> = Mutex::new(());
+
+#[test]
+fn memory_is_bounded_when_one_thread_allocates_and_another_frees() {
+    let _turn = TURN.lock().unwrap();
+    let (send, receive) = mpsc::sync_channel::<Vec<u8>>(64);
+    let consumer = thread::spawn(move || receive.into_iter().map(|b| b.len()).sum::<usize>());
+    let before = ALLOCATOR.stats().committed_bytes;
+    for i in 0..400_000usize {
+        send.send(vec![i as u8; 200 + i % 700]).unwrap();
+    }
+    let after = ALLOCATOR.stats().committed_bytes;
+    drop(send);
+    assert!(consumer.join().unwrap() > 200 << 20);
+    // 200 MiB went through.
+    assert!(after < before + (8 << 20), "{before} → {after}");
+}
+
+#[test]
+fn threads_that_end_leave_room_for_those_that_come() {
+    let _turn = TURN.lock().unwrap();
+    let run = || {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                thread::spawn(|| (0..2000).map(|i| vec![1u8; i]).map(|v| v.len()).sum::<usize>())
+            })
+            .collect();
+        threads.into_iter().for_each(|t| assert_eq!(t.join().unwrap(), 1999 * 1000));
+    };
+    run();
+    let before = ALLOCATOR.stats().peak_bytes;
+    // More threads than there are slots.
+    (0..200).for_each(|_| run());
+    let after = ALLOCATOR.stats().peak_bytes;
+    assert!(after < before + (8 << 20), "{before} → {after}");
+}
