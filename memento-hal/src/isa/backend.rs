@@ -118,6 +118,17 @@ fn end(line: &[u8]) -> ! {
     }
 }
 
+impl Isa {
+    /// Makes the instructions executable in this process, if they are not yet. Attaching a core
+    /// does it too; a shared object that is preloaded does it when it is loaded, for programs that
+    /// issue instructions of their own before they allocate anything through it.
+    ///
+    /// Aborts with a line on standard error where they cannot be executed.
+    pub fn enable(&self) {
+        start();
+    }
+}
+
 impl IsaCore {
     /// Runs `instruction` with this core as the thread's current one, as a context switch would
     /// have made it. Threads have it current already; a test may drive several from one thread.

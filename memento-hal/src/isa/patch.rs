@@ -64,13 +64,22 @@ pub(super) struct Window {
 impl Window {
     /// Makes the page that contains `address` writable; `None` if the system refuses, and then
     /// patching ends for good.
-    pub fn open(address: usize) -> Option<Self> {
+    fn open(address: usize) -> Option<Self> {
         let page = address & !(PAGE_BYTES - 1);
         if Self::protect(page, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) {
             return Some(Self { page });
         }
         disable();
         None
+    }
+
+    /// Makes `window` one on the page that contains `address`, closing the one before.
+    pub fn move_to(window: &mut Option<Self>, address: usize) -> Option<()> {
+        if window.as_ref().is_none_or(|open| open.page != address & !(PAGE_BYTES - 1)) {
+            *window = None;
+            *window = Some(Self::open(address)?);
+        }
+        Some(())
     }
 
     fn protect(page: usize, protection: i32) -> bool {
@@ -112,7 +121,7 @@ impl Drop for Lock {
 pub(super) unsafe fn read_slot(site: usize) -> [u8; X86_BYTES] {
     // SAFETY: aligned and readable, says the caller; atomic since another thread may patch it.
     let word = unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(site)) };
-    // Acquire pairs with the Release in `replace`.
+    // Acquire pairs with the Release in `Writer::replace`.
     word.load(Ordering::Acquire).to_le_bytes()
 }
 
@@ -131,12 +140,12 @@ pub(super) unsafe fn patch(site: usize) {
     if refused(page).load(Ordering::Relaxed) == page {
         return;
     }
-    let Some(_lock) = Lock::try_take() else { return };
-    if maps::permissions(site) != Some(Permissions::TEXT) {
+    let Some(mut writer) = Writer::new() else { return };
+    if maps::permissions(site) == Some(Permissions::TEXT) {
+        // SAFETY: text, and aligned as the caller says.
+        unsafe { writer.replace(site) };
+    } else {
         refused(page).store(page, Ordering::Relaxed);
-    } else if let Some(window) = Window::open(site) {
-        // SAFETY: the lock is held, and the window is open.
-        unsafe { replace(site, &window) };
     }
 }
 
@@ -147,39 +156,49 @@ pub(super) fn patch_listed(sites: impl Iterator<Item = usize>) {
     if !ENABLED.load(Ordering::Relaxed) {
         return;
     }
-    let Some(_lock) = Lock::try_take() else { return };
-    let mut window: Option<Window> = None;
+    let Some(mut writer) = Writer::new() else { return };
     for site in sites {
-        if window.as_ref().is_none_or(|w| w.page != site & !(PAGE_BYTES - 1)) {
-            // Closed before the next is opened.
-            drop(window.take());
-            window = Window::open(site);
+        // SAFETY: listed sites are aligned text of this image.
+        if unsafe { writer.replace(site) }.is_none() {
+            return;
         }
-        let Some(window) = &window else { return };
-        // SAFETY: listed sites are aligned text of this image; the lock is held, and the window
-        // is open.
-        unsafe { replace(site, window) };
     }
 }
 
-/// Replaces the instruction at `site`, if there is one, by a jump.
-///
-/// # Safety
-/// `site` is a multiple of eight in the page of the window; the caller holds the lock.
-unsafe fn replace(site: usize, _window: &Window) {
-    // SAFETY: text is readable.
-    let Some(instruction) = Instruction::decode_x86(unsafe { read_slot(site) }) else { return };
-    // A list may name a site of the supervisor's, which is to fault.
-    if !instruction.function.is_user() {
-        return;
+/// Who writes code: the lock, and the pages that are writable. Fields are dropped in this order.
+struct Writer {
+    text: Option<Window>,
+    stubs: Option<Window>,
+    _lock: Lock,
+}
+
+impl Writer {
+    fn new() -> Option<Self> {
+        Lock::try_take().map(|lock| Self { text: None, stubs: None, _lock: lock })
     }
-    // SAFETY: the lock is held.
-    let Some(stub) = (unsafe { stub::create(instruction, site) }) else { return };
-    let Some(jump) = stub::jump(site, stub) else { return };
-    // SAFETY: aligned, and writable while the window is open.
-    let slot = unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(site)) };
-    // Release pairs with the Acquire in `read_slot`; instruction fetch sees the stub's bytes
-    // before the jump, since x86 keeps stores in order.
-    slot.store(u64::from_le_bytes(jump), Ordering::Release);
-    PATCHED.fetch_add(1, Ordering::Relaxed);
+
+    /// Replaces the instruction at `site`, if there is one, by a jump; `None` if the system
+    /// refuses.
+    ///
+    /// # Safety
+    /// `site` is a multiple of eight in text.
+    unsafe fn replace(&mut self, site: usize) -> Option<()> {
+        // SAFETY: text is readable.
+        let found = Instruction::decode_x86(unsafe { read_slot(site) });
+        // Another thread patched it, or a list names one of the supervisor's, which is to fault.
+        let Some(instruction) = found.filter(|found| found.function.is_user()) else {
+            return Some(());
+        };
+        // SAFETY: the lock is held.
+        let stub = unsafe { stub::create(instruction, site, &mut self.stubs) }?;
+        let jump = stub::jump(site, stub)?;
+        Window::move_to(&mut self.text, site)?;
+        // SAFETY: aligned, and writable while the window is open.
+        let slot = unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(site)) };
+        // Release pairs with the Acquire in `read_slot`; instruction fetch sees the stub's bytes
+        // before the jump, since x86 keeps stores in order.
+        slot.store(u64::from_le_bytes(jump), Ordering::Release);
+        PATCHED.fetch_add(1, Ordering::Relaxed);
+        Some(())
+    }
 }

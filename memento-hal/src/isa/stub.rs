@@ -13,6 +13,7 @@
 //! left alone: x87, tile registers, protection keys.
 
 use super::encoding::{Function, Instruction, X86_BYTES};
+use super::patch::Window;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// Bytes of a stub, padding included.
@@ -138,7 +139,13 @@ macro_rules! trampoline {
                 "mov rdi, rbx",
                 "call {dispatch}",
                 $($restore,)*
+                // Loading it is slow, and it hardly ever changed.
+                "stmxcsr [rsp + {bytes} + 4]",
+                "mov eax, [rsp + {bytes}]",
+                "cmp eax, [rsp + {bytes} + 4]",
+                "je 2f",
                 "ldmxcsr [rsp + {bytes}]",
+                "2:",
                 "mov rsp, rbx",
                 "pop rax", "pop rcx", "pop rdx", "pop rbx",
                 // The stack pointer's entry is passed over without touching the flags.
@@ -277,11 +284,15 @@ pub(super) fn is_jump(site: usize, slot: [u8; X86_BYTES]) -> bool {
 }
 
 /// Writes a stub for `instruction` at `site` and returns its address; `None` if no page is in
-/// reach or the system refuses.
+/// reach or the system refuses. `window` is left open on the stub's page, for the next stub.
 ///
 /// # Safety
 /// The caller holds the patch lock.
-pub(super) unsafe fn create(instruction: Instruction, site: usize) -> Option<usize> {
+pub(super) unsafe fn create(
+    instruction: Instruction,
+    site: usize,
+    window: &mut Option<Window>,
+) -> Option<usize> {
     let trampoline = trampoline()?;
     let listed = PAGES.iter().take_while(|page| page.load(Ordering::Relaxed) != 0).count();
     let last = listed.checked_sub(1).map(|at| PAGES[at].load(Ordering::Relaxed));
@@ -294,10 +305,9 @@ pub(super) unsafe fn create(instruction: Instruction, site: usize) -> Option<usi
     // The first slot of a page holds the trampoline's address.
     let stub = page + (index + 1) * STUB_BYTES;
     let bytes = encode(instruction, site, stub, page)?;
-    let window = super::patch::Window::open(page)?;
+    Window::move_to(window, page)?;
     // SAFETY: the window makes the page writable; the slot is unused, and no jump to it exists.
     unsafe { core::ptr::with_exposed_provenance_mut::<[u8; STUB_BYTES]>(stub).write(bytes) };
-    drop(window);
     USED.store(index + 1, Ordering::Relaxed);
     Some(stub)
 }
