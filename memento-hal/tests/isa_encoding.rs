@@ -106,3 +106,52 @@ fn assemblers_accept_the_documented_syntax() {
         }
     }
 }
+
+/// The indented block of `ISA.md` under the line `heading`, in the section of worked examples.
+fn example(heading: &str) -> String {
+    let text = std::fs::read_to_string(manifest("ISA.md")).unwrap();
+    let (_, section) = text.split_once("Worked examples").unwrap();
+    let block: Vec<&str> = section
+        .lines()
+        .skip_while(|line| *line != heading)
+        .skip(2)
+        .take_while(|line| line.starts_with("    "))
+        .collect();
+    assert!(!block.is_empty(), "ISA.md has no example {heading}");
+    block.join("\n")
+}
+
+#[test]
+fn the_worked_examples_are_the_instructions_they_name() {
+    // `li` and `mov` aside, an example allocates and then frees.
+    let code = assemble(&X86_64, &example("x86-64:"));
+    let found: Vec<Function> = code
+        .chunks_exact(8)
+        .filter_map(|slot| Instruction::decode_x86(slot.try_into().unwrap()))
+        .map(|instruction| instruction.function)
+        .collect();
+    assert_eq!(found, [Function::ObjAlloc, Function::ObjFree]);
+    let code = assemble(&RISCV, &example("RISC-V:"));
+    let found: Vec<Function> = code
+        .windows(4)
+        .step_by(2)
+        .filter_map(|bytes| Instruction::decode_riscv(word(bytes)))
+        .map(|instruction| instruction.function)
+        .collect();
+    assert_eq!(found, [Function::ObjAlloc, Function::ObjFree]);
+}
+
+/// The C example, in a function of the shape that it needs.
+#[test]
+fn the_c_example_compiles() {
+    let source = scratch("example.c");
+    let body = example("C, with `memento_isa.h`:");
+    let text = format!(
+        "#include \"memento_isa.h\"\nvoid *software_path(size_t, size_t);\n\
+         void *allocate(size_t request, size_t alignment)\n{{\n{body}\n    return object;\n}}\n"
+    );
+    std::fs::write(&source, text).unwrap();
+    for target in [X86_64, RISCV] {
+        target.compile(&["-O2", "-c"], &[&source], &scratch(format!("example-{}.o", target.name)));
+    }
+}

@@ -348,6 +348,22 @@ fn a_handler_that_masks_everything_may_execute_instructions() {
 }
 
 #[test]
+fn a_site_for_which_there_is_no_room_keeps_trapping() {
+    assert_survived(in_child("a_site_for_which_there_is_no_room_keeps_trapping", || {
+        start();
+        let text = libc::PROT_READ | libc::PROT_EXEC;
+        let page = Page::new(0x1000_0000_0000, libc::MAP_PRIVATE, text, 0);
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: a live limit.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &none) }, 0);
+        for size in [8, 16, 24] {
+            assert_eq!(page.call(0, size), size + 1);
+            assert_eq!(page.first_byte(0), 0x48);
+        }
+    }));
+}
+
+#[test]
 fn bad_arguments_are_refused_as_libc_refuses_them() {
     assert_survived(in_child("bad_arguments_are_refused_as_libc_refuses_them", || {
         start();

@@ -141,10 +141,9 @@ pub(super) unsafe fn patch(site: usize) {
         return;
     }
     let Some(mut writer) = Writer::new() else { return };
-    if maps::permissions(site) == Some(Permissions::TEXT) {
-        // SAFETY: text, and aligned as the caller says.
-        unsafe { writer.replace(site) };
-    } else {
+    let is_text = maps::permissions(site) == Some(Permissions::TEXT);
+    // SAFETY: text, and aligned as the caller says.
+    if !is_text || unsafe { writer.replace(site) }.is_none() {
         refused(page).store(page, Ordering::Relaxed);
     }
 }

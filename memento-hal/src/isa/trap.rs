@@ -36,6 +36,9 @@ const GREGS: [usize; 16] = {
     ]
 };
 
+/// General registers in a context.
+const NGREG: usize = 23;
+
 /// Number of instructions that trapped since the process started; patched sites trap no more.
 pub fn traps() -> u64 {
     TRAPS.load(Ordering::Relaxed)
@@ -90,8 +93,12 @@ unsafe fn emulate(info: *mut siginfo_t, context: *mut ucontext_t) -> Option<()> 
     machine.gregs[libc::REG_RIP as usize] = (site + X86_BYTES) as i64;
     TRAPS.fetch_add(1, Ordering::Relaxed);
     let errno = super::sys::errno();
-    // SAFETY: the pointer is the kernel's.
-    unsafe { stub::learn_vectors(machine.fpregs.cast()) };
+    // musl has no name for `fpregs`; in the kernel's structure it follows the general registers.
+    // SAFETY: the whole structure is the kernel's, and so is the pointer.
+    unsafe {
+        let machine = (&raw const (*context).uc_mcontext).cast::<[i64; NGREG]>();
+        stub::learn_vectors(machine.add(1).cast::<*const u8>().read());
+    }
     // SAFETY: aligned, as checked, and executed just now.
     unsafe { patch::patch(site) };
     super::sys::set_errno(errno);
