@@ -34,6 +34,7 @@ cfg_if::cfg_if! {
         pub mod signals;
         mod stub;
         mod sys;
+        mod trampoline;
         pub mod trap;
 
         #[cfg(not(loom))]

@@ -2,9 +2,10 @@
 //!
 //! No CPUID (5 µs on a virtual machine, and no leaf is assigned). Our own handler serves as the
 //! probe's: if the instruction traps, the handler answers, and the identification says that it
-//! was emulated. On a CPU without the extension that costs one trap (about 10 µs) and three
-//! system calls, once; on one with it, four system calls. Nothing runs before the first use of
-//! the `isa` backend.
+//! was emulated. On a CPU without the extension that costs one trap (about 10 µs) and four system
+//! calls, once; on one with it, seven system calls. Nothing runs before the first use of the `isa`
+//! backend. (A CPU with AVX-512 is asked one CPUID question after the trap, about its mask
+//! registers.)
 
 use super::device::Device;
 use super::encoding::{ID_EMULATED, ID_SIGNATURE};

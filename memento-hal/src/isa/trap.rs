@@ -6,7 +6,7 @@
 
 use super::device::{self, Device};
 use super::encoding::{Instruction, X86_BYTES};
-use super::{patch, signals, stub};
+use super::{patch, signals, stub, trampoline};
 use core::sync::atomic::{AtomicU64, Ordering};
 use libc::{c_int, c_void, siginfo_t, ucontext_t};
 
@@ -97,7 +97,7 @@ unsafe fn emulate(info: *mut siginfo_t, context: *mut ucontext_t) -> Option<()> 
     // SAFETY: the whole structure is the kernel's, and so is the pointer.
     unsafe {
         let machine = (&raw const (*context).uc_mcontext).cast::<[i64; NGREG]>();
-        stub::learn_vectors(machine.add(1).cast::<*const u8>().read());
+        trampoline::learn_vectors(machine.add(1).cast::<*const u8>().read());
     }
     // SAFETY: aligned, as checked, and executed just now.
     unsafe { patch::patch(site) };
