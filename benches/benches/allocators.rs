@@ -1,0 +1,98 @@
+//! Small patterns of allocation, in process: the soft backend, the emulator, and the system's
+//! allocator, each called through `GlobalAlloc` by the same code.
+//!
+//! What a pattern costs in a loop says little about a program; whole programs are compared by
+//! `src/main.rs`. These are for seeing what a change to one path does.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use memento_alloc::Memento;
+use memento_alloc::hal::emulator::Emu;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+
+static SOFT: Memento = Memento::new();
+static EMULATED: Memento<Emu> = Memento::new();
+
+/// Numbers that look random and are the same every time (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 as usize
+    }
+}
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, 8).expect("a small size")
+}
+
+/// Allocates one object and frees it at once.
+fn pair(allocator: &impl GlobalAlloc, size: usize) {
+    // SAFETY: the size is not zero; the object is freed with its layout.
+    unsafe {
+        let object = allocator.alloc(layout(black_box(size)));
+        allocator.dealloc(black_box(object), layout(size));
+    }
+}
+
+/// Allocates many objects of sizes as programs have them, and frees them in another order.
+fn batch(allocator: &impl GlobalAlloc, objects: usize) {
+    let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
+    let mut live: Vec<(*mut u8, Layout)> = Vec::with_capacity(objects);
+    for _ in 0..objects {
+        let limit = if numbers.next() % 100 < 93 { 512 } else { 4096 };
+        let layout = layout(1 + numbers.next() % limit);
+        // SAFETY: the size is not zero.
+        let object = unsafe { allocator.alloc(layout) };
+        // SAFETY: an object of at least one byte.
+        unsafe { object.write(1) };
+        live.push((object, layout));
+    }
+    while !live.is_empty() {
+        let (object, layout) = live.swap_remove(numbers.next() % live.len());
+        // SAFETY: allocated above with this layout.
+        unsafe { allocator.dealloc(object, layout) };
+    }
+}
+
+/// A vector that doubles from 1 KiB to 1 MiB.
+fn growth(allocator: &impl GlobalAlloc) {
+    let mut size = 1024;
+    // SAFETY: sizes are not zero, layouts are those of the last call.
+    unsafe {
+        let mut object = allocator.alloc(layout(size));
+        while size < 1 << 20 {
+            object = black_box(allocator.realloc(object, layout(size), 2 * size));
+            size *= 2;
+            object.add(size - 1).write(1);
+        }
+        allocator.dealloc(object, layout(size));
+    }
+}
+
+fn patterns(criterion: &mut Criterion) {
+    for size in [16, 64, 512, 2048] {
+        let mut group = criterion.benchmark_group(format!("pair of {size} bytes"));
+        group.bench_function("soft", |b| b.iter(|| pair(&SOFT, size)));
+        group.bench_function("emulator", |b| b.iter(|| pair(&EMULATED, size)));
+        group.bench_function("system", |b| b.iter(|| pair(&System, size)));
+        group.finish();
+    }
+    const OBJECTS: usize = 10_000;
+    let mut group = criterion.benchmark_group("batch of mixed sizes");
+    group.throughput(Throughput::Elements(OBJECTS as u64));
+    group.bench_function("soft", |b| b.iter(|| batch(&SOFT, OBJECTS)));
+    group.bench_function("emulator", |b| b.iter(|| batch(&EMULATED, OBJECTS)));
+    group.bench_function("system", |b| b.iter(|| batch(&System, OBJECTS)));
+    group.finish();
+    let mut group = criterion.benchmark_group("growth to 1 MiB");
+    group.bench_function("soft", |b| b.iter(|| growth(&SOFT)));
+    group.bench_function("system", |b| b.iter(|| growth(&System)));
+    group.finish();
+}
+
+criterion_group!(benches, patterns);
+criterion_main!(benches);
