@@ -133,7 +133,7 @@ impl<O: Os> Heap<O> {
     /// Takes a free object from a bin; null if the bin is empty.
     ///
     /// # Safety
-    /// The calling thread has the heap, or it is [`NO_HEAP`].
+    /// The calling thread has the heap, or it is the empty heap of threads without one.
     #[inline(always)]
     pub unsafe fn take(this: *mut Self, bin: usize) -> *mut FreeObject {
         // SAFETY: `bin` is below BIN_SLOTS by the callers' arithmetic; an object in a bin is free

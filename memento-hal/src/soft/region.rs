@@ -195,7 +195,7 @@ impl<O: Os> Region<O> {
     /// none), or that the fast path refused.
     ///
     /// # Errors
-    /// As [`crate::ObjectAllocator::obj_free`]; finds what [`Region::locate`] finds, and the
+    /// As [`crate::ObjectAllocator::obj_free`]; finds wrong slots too, and the
     /// immediate repeat.
     ///
     /// # Safety
