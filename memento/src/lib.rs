@@ -1,7 +1,7 @@
 //! The `memento` command as a library: its parts are tested, and used by the benchmarks, one by
 //! one.
 //!
-//! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`env`],
+//! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`mod@env`],
 //! [`replay`], [`record`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
 //! shared objects, [`program`] says whether a program can load them, [`counters`] collects what
 //! they counted, [`report`] shows it.

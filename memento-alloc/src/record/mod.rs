@@ -9,7 +9,7 @@
 //! free that made it available. A free is recorded before it takes effect and an allocation after,
 //! and one lock covers each line.
 //!
-//! [`window`] is the file; [`RecordingObserver`] writes lines into it.
+//! `window` is the file; [`RecordingObserver`] writes lines into it.
 
 mod observer;
 mod window;
