@@ -157,7 +157,8 @@ impl File {
                 0o600 as c_long,
             )
         };
-        (fd >= 0).then_some(Self(fd as c_int))
+        // Not `then_some`: that would make, and so close, a file that is none, and lose `errno`.
+        (fd >= 0).then(|| Self(fd as c_int))
     }
 
     /// One `read`; 0 at the end, `None` on an error.
@@ -345,6 +346,7 @@ fn write_to_stderr(text: &[u8]) {
 #[cfg(all(test, not(miri)))]
 mod tests {
     use super::*;
+    use std::format;
 
     #[test]
     fn a_variable_is_the_same_by_both_ways() {
@@ -360,9 +362,24 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_executes_again_gets_another_file() {
+        use std::os::unix::ffi::OsStrExt;
+        let directory = std::env::temp_dir().join(format!("memento-names-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        for n in 0..3 {
+            let mut path = Path::new();
+            assert!(path.push(directory.as_os_str().as_bytes()));
+            assert!(create_for_process(&mut path, b".x").is_some());
+            let want = directory.join(format!("{}-{n}.x", std::process::id()));
+            assert_eq!(path.as_c_str().to_bytes(), want.as_os_str().as_bytes());
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
     fn decimals() {
         for n in [0, 7, 10, 1234567890, u64::MAX] {
-            assert_eq!(Decimal::of(n).as_bytes(), std::format!("{n}").as_bytes());
+            assert_eq!(Decimal::of(n).as_bytes(), format!("{n}").as_bytes());
         }
     }
 

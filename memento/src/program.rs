@@ -177,14 +177,12 @@ fn interpreter_and_machine(path: &Path, bytes: &[u8]) -> object::read::Result<Op
     for segment in header.program_headers(endian, bytes)? {
         if let Some(interpreter) = segment.interpreter(endian, bytes)? {
             let name = Path::new(OsStr::from_bytes(interpreter));
-            if !name.exists() {
-                return Ok(Some(Obstacle::Missing(name.into())));
+            let musl = name.file_name().is_some_and(|n| n.as_bytes().starts_with(b"ld-musl"));
+            if musl != cfg!(target_env = "musl") {
+                let library = if musl { "musl" } else { "glibc" };
+                return Ok(Some(Obstacle::OtherLibc(path.into(), library.into())));
             }
-            let file = name.file_name().unwrap_or_default().to_string_lossy();
-            let musl = file.starts_with("ld-musl");
-            return Ok((musl != cfg!(target_env = "musl")).then(|| {
-                Obstacle::OtherLibc(path.into(), if musl { "musl" } else { "glibc" }.into())
-            }));
+            return Ok((!name.exists()).then(|| Obstacle::Missing(name.into())));
         }
     }
     // The dynamic loader itself has no interpreter and may be run as a program.
@@ -209,5 +207,97 @@ fn machine_name(machine: u16) -> String {
         elf::EM_PPC64 => "powerpc64".into(),
         elf::EM_S390 => "s390x".into(),
         other => format!("ELF machine {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    /// A directory with one file, `prog`, of these contents and this mode.
+    fn file(contents: &[u8], mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("prog");
+        fs::write(&path, contents).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        (directory, path)
+    }
+
+    /// This test's own executable, with bytes replaced.
+    fn changed(at: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut image = fs::read("/proc/self/exe").unwrap();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        image
+    }
+
+    fn judge(contents: &[u8]) -> Option<Obstacle> {
+        let (_directory, path) = file(contents, 0o755);
+        obstacle(path.as_os_str())
+    }
+
+    #[test]
+    fn a_dynamic_program_has_no_obstacle() {
+        assert_eq!(obstacle("/proc/self/exe".as_ref()), None);
+        assert_eq!(obstacle("sh".as_ref()), None, "found in PATH");
+    }
+
+    #[test]
+    fn damaged_and_foreign_programs_are_told_apart() {
+        const E_MACHINE: usize = 18;
+        let elf32 = changed(EI_CLASS, &[elf::ELFCLASS32]);
+        assert!(matches!(judge(&elf32), Some(Obstacle::ThirtyTwoBit(_))));
+        let other = changed(E_MACHINE, &elf::EM_S390.to_le_bytes());
+        assert!(matches!(judge(&other), Some(Obstacle::OtherCpu(_, cpu)) if cpu == "s390x"));
+        assert!(matches!(judge(&other[..40]), Some(Obstacle::Malformed(..))));
+        assert!(matches!(judge(b"\0\x01\x02"), Some(Obstacle::Malformed(..))));
+    }
+
+    #[test]
+    fn musl_is_seen_by_its_loader() {
+        let mut image = fs::read("/proc/self/exe").unwrap();
+        let name = b"/lib/ld-musl-x.so.1\0";
+        let at = image.windows(5).position(|w| w == b"/lib6" || w == b"/lib/").unwrap();
+        image[at..at + name.len()].copy_from_slice(name);
+        assert!(matches!(judge(&image), Some(Obstacle::OtherLibc(_, l)) if l == "musl"));
+    }
+
+    #[test]
+    fn interpreters_are_followed() {
+        assert_eq!(judge(b"#!/bin/sh\n"), None);
+        assert_eq!(judge(b"#! /usr/bin/env sh\n"), None);
+        assert_eq!(judge(b"echo no interpreter line\n"), None, "the shell runs it");
+        assert!(
+            matches!(judge(b"#!/no/such\n"), Some(Obstacle::Missing(p)) if p == Path::new("/no/such"))
+        );
+        assert!(matches!(judge(b"#!\n"), Some(Obstacle::Malformed(..))));
+        let (_directory, path) = file(b"", 0o755);
+        fs::write(&path, format!("#!{}\n", path.display())).unwrap();
+        assert!(matches!(obstacle(path.as_os_str()), Some(Obstacle::Malformed(..))), "a loop ends");
+    }
+
+    #[test]
+    fn absence_and_missing_permission() {
+        assert!(matches!(obstacle("/no/such".as_ref()), Some(Obstacle::Missing(_))));
+        assert!(matches!(obstacle("no-such-program-here".as_ref()), Some(Obstacle::Missing(_))));
+        let (directory, path) = file(b"#!/bin/sh\n", 0o644);
+        assert!(matches!(obstacle(path.as_os_str()), Some(Obstacle::NotExecutable(_))));
+        assert!(matches!(obstacle(directory.path().as_os_str()), Some(Obstacle::NotExecutable(_))));
+    }
+
+    #[test]
+    fn raised_privileges_are_seen_by_mode_and_owner() {
+        let (_directory, path) = file(&fs::read("/proc/self/exe").unwrap(), 0o4755);
+        assert_eq!(obstacle(path.as_os_str()), None, "setuid to oneself raises nothing");
+        // Giving a file away needs privileges; without them a system program serves.
+        let foreign = if chown(&path, Some(12345), None).is_ok() {
+            fs::set_permissions(&path, Permissions::from_mode(0o4755)).unwrap();
+            path
+        } else {
+            PathBuf::from("/usr/bin/passwd")
+        };
+        let got = obstacle(foreign.as_os_str());
+        assert!(matches!(&got, Some(Obstacle::Privileged(_, "setuid"))), "{got:?}");
     }
 }

@@ -4,9 +4,13 @@
 //! # Signals
 //! The program stays in our process group, so the terminal's own signals (Ctrl-C, Ctrl-\, Ctrl-Z,
 //! hang-up of the line) reach it directly, and job control works as ever. What another process
-//! sends to *us* is passed on. While the program runs we are deaf to those signals, so that the
-//! program decides what they mean, and the report is still written. A signal sent to the whole
+//! sends to *us* is passed on. While the program runs those signals do nothing else to us, so that
+//! the program decides what they mean, and the report is still written. A signal sent to the whole
 //! group arrives twice.
+//!
+//! They are caught, not blocked: the program inherits what is blocked, but starts with the default
+//! action for what is caught. What we were told to ignore (`nohup`) is not caught, so that the
+//! program ignores it too.
 //!
 //! # Accounting
 //! `getrusage(RUSAGE_CHILDREN)` covers all children that a process has waited for: this process
@@ -21,10 +25,12 @@
 
 use super::sample::{Exit, Job, Sample};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::SignalFd;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeVal;
 use nix::unistd::{Pid, getegid};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::{Cause, Origin};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
@@ -91,31 +97,36 @@ pub fn run(job: &Job) -> Result<Ended, RunError> {
     // Asking for the group that we are in anyway makes the standard library fork.
     command.gid(getegid().as_raw());
 
-    let mut signals: SigSet = FORWARDED.into_iter().collect();
-    signals.add(Signal::SIGCHLD);
-    let masked_before = signals.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
-    let result = watch(&mut command, &signals, &program.to_string_lossy());
-    masked_before.thread_set_mask().map_err(io::Error::from)?;
-
-    let (pid, wall_ns, status) = result?;
+    let mut inbox = inbox()?;
+    let (pid, wall_ns, status) = watch(&mut command, &mut inbox, &program.to_string_lossy())?;
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(io::Error::from)?;
     Ok(Ended { pid, sample: sample(status, wall_ns, &usage) })
 }
 
-impl From<nix::errno::Errno> for RunError {
-    fn from(errno: nix::errno::Errno) -> Self {
-        Self::System(errno.into())
-    }
+/// Begins to catch the signals that are passed on, and the one that says that a child has ended.
+fn inbox() -> io::Result<SignalsInfo<WithOrigin>> {
+    let ignored = ignored_signals()?;
+    let is_heeded = |signal: &Signal| ignored & (1 << (*signal as i32 - 1)) == 0;
+    let mut signals: Vec<i32> =
+        FORWARDED.into_iter().filter(is_heeded).map(|signal| signal as i32).collect();
+    signals.push(Signal::SIGCHLD as i32);
+    SignalsInfo::new(signals)
 }
 
-/// Starts the program and waits for its end, passing signals on. `signals` are blocked in this
-/// thread; the standard library unblocks them in the child.
+/// The set of signals that this process ignores: bit *n* − 1 for signal *n*.
+fn ignored_signals() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .ok_or_else(|| io::Error::other("the kernel does not say which signals are ignored"))
+}
+
+/// Starts the program and waits for its end, passing signals on.
 fn watch(
     command: &mut Command,
-    signals: &SigSet,
+    inbox: &mut SignalsInfo<WithOrigin>,
     program: &str,
 ) -> Result<(u32, u64, ExitStatus), RunError> {
-    let inbox = SignalFd::new(signals)?;
     let start = Instant::now();
     let mut child = command.spawn().map_err(|source| refused(program, source))?;
     let pid = child.id();
@@ -124,22 +135,17 @@ fn watch(
             let wall = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
             return Ok((pid, wall, status));
         }
-        match inbox.read_signal() {
-            Ok(Some(info)) => pass_on(&child, info.ssi_signo, info.ssi_code),
-            Ok(None) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
+        for origin in inbox.wait() {
+            pass_on(&child, &origin);
         }
     }
 }
 
 /// Sends a signal on to the child, unless the kernel sent it: then the terminal did, to both.
-fn pass_on(child: &Child, number: u32, code: i32) {
-    /// `si_code` of a signal that the kernel sends of its own accord.
-    const SI_KERNEL: i32 = 0x80;
-    let signal = i32::try_from(number).ok().and_then(|n| Signal::try_from(n).ok());
-    if let (Some(signal), Ok(pid)) = (signal, i32::try_from(child.id()))
+fn pass_on(child: &Child, origin: &Origin) {
+    if let (Ok(signal), Ok(pid)) = (Signal::try_from(origin.signal), i32::try_from(child.id()))
         && signal != Signal::SIGCHLD
-        && code != SI_KERNEL
+        && !matches!(origin.cause, Cause::Kernel)
     {
         // The child has not been waited for, so the id is still its own; it may have ended, and
         // then nobody misses the signal.

@@ -1,0 +1,122 @@
+//! `memento record` and `memento replay` together.
+
+mod common;
+
+use common::{compile, memento, output, stderr};
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+fn replay(hal: &str, trace: &std::path::Path) -> Value {
+    let file = trace.with_extension("json");
+    let out = output(&[
+        "replay",
+        "--hal",
+        hal,
+        "--report",
+        "json",
+        "--output",
+        file.to_str().unwrap(),
+        trace.to_str().unwrap(),
+    ]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn allocs(document: &Value, size: usize) -> Value {
+    let classes = document["classes"].as_array().unwrap();
+    classes.iter().find(|c| c["size"] == size).unwrap()["allocs"].clone()
+}
+
+#[test]
+fn a_recorded_program_replays() {
+    let source = r#"
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/wait.h>
+static void *work(void *object) {
+    free(object);
+    for (int i = 0; i < 100; i++) free(malloc(320));
+    return malloc(352);
+}
+int main(void) {
+    void *kept = malloc(384), *grown = malloc(100), *theirs = malloc(416);
+    grown = realloc(grown, 448);
+    pthread_t thread;
+    pthread_create(&thread, 0, work, theirs);
+    pthread_join(thread, &theirs);
+    free(theirs);
+    if (fork() == 0) { free(kept); free(malloc(480)); _exit(0); }
+    wait(0);
+    return grown == 0;
+}"#;
+    let (directory, program) = compile(source, &[]);
+    let trace = directory.path().join("run.trace");
+    let out = output(&["record", "-o", trace.to_str().unwrap(), "--", &program]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    let document = replay("emu", &trace);
+    for (size, count) in [(320, 100), (352, 1), (384, 1), (416, 1), (448, 1), (480, 0)] {
+        assert_eq!(allocs(&document, size), count, "class of {size}");
+    }
+    assert_eq!(document["emulator"]["faults"], 0);
+    assert!(document["emulator"]["remote_frees"].as_u64().unwrap() >= 2, "over threads both ways");
+
+    let child = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_str().unwrap().contains("run.trace."))
+        .expect("the fork child's trace lies beside");
+    let document = replay("emu", &child);
+    assert_eq!(allocs(&document, 480), 1);
+    assert_eq!(allocs(&document, 384), 0, "the parent's object is not the child's");
+}
+
+#[test]
+fn a_killed_program_is_recorded_to_its_end() {
+    let source = "#include <stdlib.h>\n#include <signal.h>\nint main(void) {\n\
+        for (int i = 0; i < 70000; i++) if (!malloc(496)) return 1;\nraise(9); }";
+    let (directory, program) = compile(source, &[]);
+    let trace = directory.path().join("run.trace");
+    output(&["record", "-o", trace.to_str().unwrap(), "--", &program]);
+    assert_eq!(allocs(&replay("emu", &trace), 496), 70000);
+}
+
+#[test]
+fn record_says_what_it_could_not_record() {
+    let (directory, program) = compile("int main(void) { return 0; }", &["-static"]);
+    let trace = directory.path().join("run.trace");
+    let out = output(&["record", "-o", trace.to_str().unwrap(), "--", &program]);
+    assert_eq!(out.status.code(), Some(125));
+    assert!(stderr(&out).contains("statically linked"), "{}", stderr(&out));
+    let out = output(&["record", "-o", "/no/such/file", "--", "true"]);
+    assert_eq!(out.status.code(), Some(125));
+    let out = output(&["record", "-o", trace.to_str().unwrap(), "--", "sh", "-c", "exit 6"]);
+    assert_eq!(out.status.code(), Some(6));
+}
+
+#[test]
+fn replays_on_the_emulator_are_the_same_every_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("hand.trace");
+    fs::write(&trace, "a 1 24\nt1 a 2 600\nt1 f 1\nr 2 3 40\nf 3\n").unwrap();
+    let first = replay("emu", &trace);
+    assert_eq!(first, replay("emu", &trace));
+    assert_eq!(first["emulator"]["remote_frees"], 1);
+    assert!(first.get("wall_ns").is_none(), "nothing was timed");
+}
+
+#[test]
+fn mistakes_are_named_with_their_line() {
+    let mut child = memento(&["replay", "--hal", "emu", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"a 1 8\nf 1\nf 1\n").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(125));
+    let want = "memento: stdin: line 3: the ID 1 is not live: it was never allocated, or is freed";
+    assert!(stderr(&out).starts_with(want), "{}", stderr(&out));
+}
