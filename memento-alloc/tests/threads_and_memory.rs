@@ -45,3 +45,38 @@ fn threads_that_end_leave_room_for_those_that_come() {
     let after = ALLOCATOR.stats().peak_bytes;
     assert!(after < before + (8 << 20), "{before} → {after}");
 }
+
+/// Resident bytes of this process, as the kernel counts them.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    // SAFETY: sysconf has no preconditions.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * page
+}
+
+#[test]
+fn zeroed_memory_does_not_touch_fresh_pages() {
+    let _turn = TURN.lock().unwrap();
+    let before = resident();
+    let large = vec![0u8; 128 << 20];
+    let medium: Vec<Vec<u8>> = (0..300).map(|_| vec![0u8; 200_000]).collect();
+    let after = resident();
+    // 188 MiB were asked for.
+    assert!(after < before + (4 << 20), "{before} → {after}");
+    assert!(large.iter().step_by(4096).all(|b| *b == 0));
+    assert!(medium.iter().flatten().step_by(4096).all(|b| *b == 0));
+}
+
+#[test]
+fn purge_gives_a_peak_back() {
+    let _turn = TURN.lock().unwrap();
+    let before = resident();
+    let peak: Vec<Vec<u8>> = (0..100_000).map(|i| vec![1u8; 100 + i % 900]).collect();
+    let large = vec![1u8; 20 << 20];
+    let high = resident();
+    assert!(high > before + (60 << 20));
+    drop((peak, large));
+    ALLOCATOR.purge();
+    let low = resident();
+    assert!(low < before + (4 << 20), "{before} → {high} → {low}");
+}
