@@ -5,11 +5,13 @@
 //! its integration tests, one file per subject. Nothing in here allocates through memento: the
 //! test processes themselves stay on the stock allocator.
 
+mod command;
 mod compile;
 mod outcome;
 mod proof;
 mod shim;
 
+pub use command::Reported;
 pub use compile::{Language, compile, directory};
 pub use outcome::{Outcome, run};
 pub use proof::Bindings;

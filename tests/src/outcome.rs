@@ -28,7 +28,7 @@ impl fmt::Debug for Outcome {
 
 /// A program that runs this long hangs. No test depends on the value; it is far beyond what the
 /// slowest program needs on a loaded machine.
-const HANG: Duration = Duration::from_secs(240);
+const HANG: Duration = Duration::from_secs(180);
 
 /// Runs `command` in a process group of its own, with no standard input, to its end.
 ///

@@ -7,32 +7,46 @@ use std::sync::OnceLock;
 /// One of the shared objects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shim {
-    /// `libmemento.so`: the software backend.
+    /// The software backend.
     Soft,
+    /// The software backend, counting.
+    Report,
+    /// The software backend, writing a trace.
+    Record,
+    /// The emulated hardware.
+    Emu,
 }
 
 impl Shim {
-    /// All that serve ordinary programs.
-    pub const ALL: &[Shim] = &[Shim::Soft];
+    /// Those that every program must run on unchanged.
+    pub const ALL: &[Shim] = &[Shim::Soft, Shim::Emu];
+    /// Those that count, for `memento run`.
+    pub const COUNTING: &[Shim] = &[Shim::Report, Shim::Emu];
+    /// Every file that is built.
+    pub const FILES: &[Shim] = &[Shim::Soft, Shim::Report, Shim::Record, Shim::Emu];
 
     /// The file's name.
     pub fn file_name(self) -> &'static str {
         match self {
             Shim::Soft => "libmemento.so",
+            Shim::Report => "libmemento-report.so",
+            Shim::Record => "libmemento-record.so",
+            Shim::Emu => "libmemento-emu.so",
         }
     }
 
-    /// The backend's name on the command line.
+    /// What `memento run --hal` calls it.
     pub fn hal(self) -> &'static str {
         match self {
-            Shim::Soft => "soft",
+            Shim::Soft | Shim::Report | Shim::Record => "soft",
+            Shim::Emu => "emu",
         }
     }
 
     /// Whether each free is checked in full. The software backend checks as much as its budget of
     /// instructions allows; the README says what it can miss.
     pub fn checks_every_free(self) -> bool {
-        !matches!(self, Shim::Soft)
+        self == Shim::Emu
     }
 
     /// Where the shared object is. Builds all of them first, once per test binary; Cargo makes
@@ -46,12 +60,12 @@ impl Shim {
 }
 
 /// The project's root.
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the project's root")
 }
 
 /// The directory of the built shared objects. `MEMENTO_SHIMS_TARGET` moves Cargo's directory.
-fn built() -> &'static Path {
+pub(crate) fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let target = std::env::var_os("MEMENTO_SHIMS_TARGET")

@@ -1,35 +1,50 @@
-//! Real programs say and return under each shared object what they say and return without.
+//! Real programs say and return on each backend what they say and return without.
 
-use memento_tests::{Bindings, Outcome, Shim, directory, run};
+use memento_tests::{Bindings, Reported, Shim, directory, run};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs the program in a fresh, empty working directory: on the stock allocator, then under each
-/// shared object; and proves of each that it served at least `processes` processes.
+/// Runs the program in a fresh, empty working directory: on the stock allocator, with
+/// `libmemento.so` preloaded by hand, and by `memento run` on each instrumented backend; and proves
+/// of each that it served at least `processes` processes.
 fn unchanged(processes: usize, program: &str, arguments: &[&str], environment: &[(&str, &str)]) {
-    let command = |preload: Option<&Path>| {
-        let scratch = tempfile::tempdir().expect("a temporary directory");
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(scratch.path()).env("LC_ALL", "C");
-        command.envs(environment.iter().copied()).env_remove("LD_PRELOAD");
-        if let Some(preload) = preload {
-            command.env("LD_PRELOAD", preload);
-        }
-        (command, scratch)
+    let scratch = || tempfile::tempdir().expect("a temporary directory");
+    let configure = |command: &mut Command, directory: &Path| {
+        command.current_dir(directory).env("LC_ALL", "C").env_remove("LD_PRELOAD");
+        command.envs(environment.iter().copied());
     };
-    let stock: Outcome = {
-        let (mut command, _scratch) = command(None);
-        run(&mut command)
-    };
+    let (in_stock, in_soft) = (scratch(), scratch());
+
+    let mut command = Command::new(program);
+    configure(command.args(arguments), in_stock.path());
+    let stock = run(&mut command);
     assert!(!stock.stdout.is_empty(), "{program} did nothing: {stock:?}");
-    for shim in Shim::ALL {
-        let path = shim.path();
-        let (mut command, _scratch) = command(Some(&path));
-        let bindings = Bindings::of(&mut command);
-        let got = run(&mut command);
-        assert!(got == stock, "{program} under {shim:?}: {got:?}\nwithout: {stock:?}");
-        let served = bindings.served_by(&path);
+
+    let shim = Shim::Soft.path();
+    let mut command = Command::new(program);
+    configure(command.args(arguments), in_soft.path());
+    command.env("LD_PRELOAD", &shim);
+    let bindings = Bindings::of(&mut command);
+    let got = run(&mut command);
+    assert!(got == stock, "{program} on soft: {got:?}\nwithout: {stock:?}");
+    let served = bindings.served_by(&shim);
+    assert!(served >= processes, "soft served {served} processes of {program}");
+
+    for &shim in Shim::COUNTING {
+        let directory = scratch();
+        let got = Reported::run(shim, Path::new(program), arguments, |command| {
+            configure(command, directory.path());
+        });
+        let outcome = &got.outcome;
+        assert!(*outcome == stock, "{program} on {shim:?}: {outcome:?}\nwithout: {stock:?}");
+        let served = got.loaded_processes();
         assert!(served >= processes, "{shim:?} served {served} processes of {program}");
+        assert!(got.small_allocations() > 0, "{}", got.report);
+        if shim != Shim::Report {
+            assert!(got.number("emulator.hot.alloc_hits") > 0, "{}", got.report);
+            assert!(got.number("emulator.cycles.obj_alloc") > 0, "{}", got.report);
+            assert_eq!(got.number("emulator.faults"), 0, "{}", got.report);
+        }
     }
 }
 

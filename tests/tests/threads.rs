@@ -81,5 +81,14 @@ fn memory_of_remote_frees_comes_back() {
 
 #[test]
 fn the_end_of_an_invocation_gives_memory_back() {
-    says("c/invocations.c", "kept: kept, grew: 1, fell back: 1, json: 1\n");
+    each(
+        "c/invocations.c",
+        |_| Vec::new(),
+        |shim, got| {
+            // The emulated hardware keeps empty arenas until the process exits.
+            let fell_back = u8::from(shim == Shim::Soft);
+            let want = format!("kept: kept, grew: 1, fell back: {fell_back}, json: 1\n");
+            exactly(shim, got, &want);
+        },
+    );
 }

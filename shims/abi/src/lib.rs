@@ -9,8 +9,11 @@
 
 mod cxx;
 mod exports;
+mod prepared;
 #[doc(hidden)]
 pub mod runtime;
+
+pub use prepared::Prepared;
 
 #[doc(hidden)]
 pub use memento_alloc;
