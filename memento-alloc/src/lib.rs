@@ -14,6 +14,7 @@ mod memento;
 mod memento_c;
 mod observer;
 pub mod record;
+pub mod replay;
 pub mod report;
 mod startup;
 mod stats;

@@ -4,8 +4,9 @@ mod common;
 
 use common::{compile, memento, output, stderr};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::process::Stdio;
 
 fn replay(hal: &str, trace: &std::path::Path) -> Value {
@@ -119,4 +120,48 @@ fn mistakes_are_named_with_their_line() {
     assert_eq!(out.status.code(), Some(125));
     let want = "memento: stdin: line 3: the ID 1 is not live: it was never allocated, or is freed";
     assert!(stderr(&out).starts_with(want), "{}", stderr(&out));
+}
+
+#[test]
+fn every_backend_replays_and_counts_the_same_demand() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("mixed.trace");
+    let mut text = String::new();
+    for id in 0..3000u64 {
+        let (thread, size) = (id % 4, id * 37 % 900);
+        writeln!(text, "t{thread} a {id} {size} {}", 1 << (id % 9)).unwrap();
+        if id % 3 == 2 {
+            writeln!(text, "t{} f {}", id % 5, id / 2).unwrap();
+        }
+        if id % 100 == 99 {
+            writeln!(text, "r {id} {id} {}", size * 100).unwrap();
+        }
+    }
+    fs::write(&trace, text).unwrap();
+    let emu = replay("emu", &trace);
+    for hal in ["soft", "isa"] {
+        let other = replay(hal, &trace);
+        for field in ["classes", "software", "bytes_requested"] {
+            assert_eq!(other[field], emu[field], "{hal} {field}");
+        }
+        assert!(other["replay"]["wall_ns"].as_u64().unwrap() > 0);
+    }
+    assert!(replay("soft", &trace).get("emulator").is_none(), "soft has no hardware");
+    // The instructions, trapped, reach the same emulator: the events of objects agree.
+    let isa = replay("isa", &trace);
+    for field in ["alloc_hits", "alloc_misses", "free_hits", "free_misses"] {
+        assert_eq!(isa["emulator"]["hot"][field], emu["emulator"]["hot"][field], "{field}");
+    }
+    assert_eq!(isa["emulator"]["remote_frees"], emu["emulator"]["remote_frees"]);
+    assert_eq!(isa["emulator"]["arenas"], emu["emulator"]["arenas"]);
+}
+
+#[test]
+fn a_request_that_no_memory_can_serve_ends_the_replay_with_its_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("huge.trace");
+    fs::write(&trace, "a 1 8\na 2 9000000000000000000\n").unwrap();
+    let out = output(&["replay", "--hal", "soft", trace.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(125));
+    assert!(stderr(&out).contains("operation 2: no memory"), "{}", stderr(&out));
 }

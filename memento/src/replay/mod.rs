@@ -2,13 +2,20 @@
 
 pub mod demand;
 pub mod emu;
+pub mod native;
 pub mod trace;
 
 use crate::conf;
 use crate::engine::Exit;
 use crate::hal::HalName;
-use crate::report::{Emulator, Report};
-use anyhow::{Context, Result, ensure};
+use crate::report::{Emulator, ReplayCost, Report};
+use anyhow::{Context, Result};
+use memento_alloc::Memento;
+use memento_hal::counters::Counters;
+use memento_hal::emulator::Emu;
+use memento_hal::isa::Isa;
+use memento_hal::soft::Soft;
+use memento_hal::{Hal, ProcessHal};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -21,20 +28,43 @@ pub enum TraceFormat {
     Text,
 }
 
+/// The software backend's allocator, which serves nothing but replays here.
+static SOFT: Memento<Soft> = Memento::new();
+/// The allocator that issues instructions; likewise.
+static ISA: Memento<Isa> = Memento::new();
+
 /// Replays the trace at `path` (`-` is stdin).
 ///
 /// # Errors
 /// If it cannot be read, has a mistake, or the backend has no room for it.
 pub fn run(path: &Path, hal: HalName, conf: Option<&Path>) -> Result<Report> {
-    ensure!(hal == HalName::Emu, "traces are replayed on the emulator only; use --hal emu");
     let params = conf::parameters(conf)?;
     let trace = read(path)?;
     let command = ["memento", "replay", &path.to_string_lossy()].map(str::to_owned).to_vec();
     let mut report = Report::new(hal, command, Exit { code: Some(0), signal: None });
-    let counters = emu::replay(&trace, &params)?;
+    let mut counters = Counters::ZERO;
+    let cost = match hal {
+        HalName::Emu => {
+            counters = emu::replay(&trace, &params)?;
+            ReplayCost { operations: trace.operations.len() as u64, ..ReplayCost::default() }
+        }
+        HalName::Soft => native::replay(&trace, &SOFT)?,
+        HalName::Isa => {
+            Emu::instance().configure(params)?;
+            let cost = native::replay(&trace, &ISA)?;
+            Isa::instance().counters(&mut counters);
+            cost
+        }
+    };
+    if hal != HalName::Emu {
+        demand::count(&trace, &mut counters);
+    }
+    report.replay = Some(cost);
     report.set_counts(&counters);
-    report.emulator = Some(Emulator::new(&counters, &params));
-    report.notes.push("every [D] parameter is this project's assumption".into());
+    if hal.has_hardware() {
+        report.emulator = Some(Emulator::new(&counters, &params));
+        report.notes.push("every [D] parameter is this project's assumption".into());
+    }
     Ok(report)
 }
 

@@ -9,6 +9,6 @@ mod text;
 mod write;
 
 pub use emulator::{Aac, Arenas, Bypass, Cycles, Emulator, Hot, Pages};
-pub use schema::{ClassCount, Process, Report, SCHEMA, Software};
+pub use schema::{ClassCount, Process, ReplayCost, Report, SCHEMA, Software};
 pub use text::{Style, text};
 pub use write::{Destination, Format};

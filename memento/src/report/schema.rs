@@ -24,6 +24,9 @@ pub struct Report {
     /// Time and memory; absent where nothing was timed.
     #[serde(flatten)]
     pub sample: Option<Cost>,
+    /// What a replay did; absent for a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayCost>,
     /// Operations of each size class that the program asked for, all 64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<ClassCount>>,
@@ -79,6 +82,26 @@ impl From<&Sample> for Cost {
     }
 }
 
+/// What performing a trace cost. The emulator's replay over simulated addresses is not timed: it
+/// gives the same report every time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ReplayCost {
+    /// Operations of the trace.
+    pub operations: u64,
+    /// Wall time of performing them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_ns: Option<u64>,
+    /// CPU time in user mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_ns: Option<u64>,
+    /// CPU time in the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_ns: Option<u64>,
+    /// `ru_minflt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minor_faults: Option<u64>,
+}
+
 /// One size class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ClassCount {
@@ -121,6 +144,7 @@ impl Report {
             command,
             exit,
             sample: None,
+            replay: None,
             classes: None,
             software: None,
             bytes_requested: None,

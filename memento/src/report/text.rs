@@ -133,6 +133,17 @@ fn overview(report: &Report) -> Vec<Row> {
         rows.push(row(["page faults", &faults]));
         rows.push(row(["peak resident", &bytes(cost.peak_rss_bytes)]));
     }
+    if let Some(replay) = &report.replay {
+        rows.push(row(["operations", &grouped(replay.operations)]));
+        if let Some(wall) = replay.wall_ns {
+            let each = wall as f64 / replay.operations.max(1) as f64;
+            let time = format!("{}   {each:.1} ns an operation", duration(wall));
+            rows.push(row(["time", &time]));
+        }
+        if let Some(faults) = replay.minor_faults {
+            rows.push(row(["page faults", &grouped(faults)]));
+        }
+    }
     if let Some(requested) = report.bytes_requested {
         rows.push(row(["requested", &bytes(requested)]));
     }
