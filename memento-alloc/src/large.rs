@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_yields_to_new_mappings() {
         let large = large();
-        let all: Vec<_> = (0..64).map(|_| large.allocate(MIB, 16, false).unwrap()).collect();
+        let all: Vec<_> = (0..12).map(|_| large.allocate(4 * MIB, 16, false).unwrap()).collect();
         // SAFETY: allocated above, not used afterwards.
         all.into_iter().for_each(|a| assert!(unsafe { large.free(a) }));
         assert!(large.usage().kept_bytes <= KEPT_BYTES_MAX);

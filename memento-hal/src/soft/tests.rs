@@ -90,6 +90,36 @@ fn zeroed_objects_are_zero_after_any_use() {
 }
 
 #[test]
+fn zeroed_objects_are_zero_where_other_bins_were() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        for (first, then) in [(100_000, 20_000), (512, 1024), (5000, 100_000)] {
+            let objects = (256 << 10) / first;
+            let all: Vec<_> = (0..objects).map(|_| heap.alloc(bin(first)).unwrap()).collect();
+            for object in all {
+                // SAFETY: the object has this many bytes, and is not used afterwards.
+                unsafe {
+                    object.write_bytes(0xa5, first);
+                    heap.give_back(object).unwrap();
+                }
+            }
+            // The granules are free for other bins, and still hold what was written.
+            heap.change(Heap::sort);
+            let objects = (256 << 10) / then;
+            let all: Vec<_> = (0..objects).map(|_| heap.alloc_zeroed(bin(then)).unwrap()).collect();
+            for object in all {
+                // SAFETY: as above; all bytes are initialised.
+                unsafe {
+                    let bytes = core::slice::from_raw_parts(object.as_ptr(), then);
+                    assert!(bytes.iter().all(|b| *b == 0), "{first} then {then}");
+                    heap.give_back(object).unwrap();
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn purge_gives_free_granules_back() {
     let soft = fake();
     with_heap(&soft, |heap| {
