@@ -110,3 +110,204 @@ pub(super) fn take<S: Store>(store: &S, arena: ArenaAddr, class: SizeClass) -> O
     }
     ArenaAddr::from_link(next & !QUEUED)
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    //! Owner and freeing cores, with every order of their accesses that the memory model allows.
+
+    use super::super::memory::CoreId;
+    use super::super::params::Params;
+    use super::super::sim_memory::SimMemory;
+    use super::*;
+    use crate::geometry::PAGE_BYTES;
+    use loom::sync::Arc;
+    use loom::sync::atomic::{AtomicU64, Ordering};
+    use loom::thread;
+    use std::collections::HashMap;
+
+    const OWNER: CoreId = CoreId(0);
+
+    /// Those words that the models need; all others are zero and never written.
+    struct Words {
+        words: HashMap<u64, AtomicU64>,
+        /// Where arenas begin.
+        region: u64,
+        /// Loads are read-modify-writes. Loom looks for other orders of two accesses only if no
+        /// access by the same thread lies between them, and so overlooks most orders of "load, then
+        /// compare and exchange". With loads as read-modify-writes it finds them all, but no load
+        /// returns an old value; so every model runs both ways. Bitmaps of occupancy, which are
+        /// stored to plainly, are always loaded plainly.
+        strong_loads: bool,
+    }
+
+    impl Words {
+        fn at(&self, at: u64) -> &AtomicU64 {
+            &self.words[&at]
+        }
+    }
+
+    impl Store for Words {
+        fn commit(&self, _: u64, _: u64) -> bool {
+            true
+        }
+        fn load(&self, at: u64) -> u64 {
+            let Some(word) = self.words.get(&at) else { return 0 };
+            // The first word of a page in the region is the first of a bitmap.
+            let queue = at < self.region;
+            if self.strong_loads && (queue || !at.is_multiple_of(PAGE_BYTES as u64)) {
+                word.fetch_or(0, Ordering::AcqRel)
+            } else {
+                word.load(Ordering::Acquire)
+            }
+        }
+        fn store(&self, at: u64, value: u64) {
+            self.at(at).store(value, Ordering::Release);
+        }
+        fn swap(&self, at: u64, value: u64) -> u64 {
+            self.at(at).swap(value, Ordering::AcqRel)
+        }
+        fn fetch_or(&self, at: u64, bits: u64) -> u64 {
+            self.at(at).fetch_or(bits, Ordering::AcqRel)
+        }
+        fn fetch_and(&self, at: u64, bits: u64) -> u64 {
+            self.at(at).fetch_and(bits, Ordering::AcqRel)
+        }
+        fn compare_exchange(&self, at: u64, old: u64, new: u64) -> bool {
+            self.at(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        }
+    }
+
+    /// Arenas of one core, whose first 64 slots are allocated.
+    struct Model {
+        words: Words,
+        layout: Layout,
+        class: SizeClass,
+    }
+
+    impl Model {
+        fn new(arenas: u64, strong_loads: bool) -> Arc<Self> {
+            let layout = Layout::simulated(&Params::DEFAULT, 1);
+            let class = SizeClass::new(0).unwrap();
+            let mut words = HashMap::from([(layout.remote_queue(OWNER, class), AtomicU64::new(0))]);
+            for n in 0..arenas {
+                let arena = Self::arena_in(&layout, class, n);
+                words.insert(arena.get(), AtomicU64::new(u64::MAX));
+                let nowhere = SimMemory::new();
+                let header = Header::new(&nowhere, arena);
+                words.insert(header.remote_link(), AtomicU64::new(0));
+                words.insert(header.remote_bitmap(class, 0), AtomicU64::new(0));
+            }
+            Arc::new(Self {
+                words: Words { words, region: layout.region.start(), strong_loads },
+                layout,
+                class,
+            })
+        }
+
+        fn arena_in(layout: &Layout, class: SizeClass, n: u64) -> ArenaAddr {
+            ArenaAddr::new(layout.region.lane(class) + n * class.arena_stride() as u64)
+        }
+
+        fn arena(&self, n: u64) -> ArenaAddr {
+            Self::arena_in(&self.layout, self.class, n)
+        }
+
+        fn free(&self, arena: u64, slot: usize) -> Result<(), FreeFault> {
+            free(&self.words, &self.layout, self.arena(arena), self.class, slot)
+        }
+
+        /// What the owner does at a miss; gives the number of arenas in the queue.
+        fn miss(&self) -> usize {
+            let mut count = 0;
+            let queue = self.layout.remote_queue(OWNER, self.class);
+            let mut queued = take_queue(&self.words, queue);
+            while let Some(arena) = queued {
+                queued = take(&self.words, arena, self.class);
+                count += 1;
+            }
+            count
+        }
+
+        /// Slots of an arena that are free.
+        fn freed(&self, arena: u64) -> u64 {
+            !self.words.load(self.arena(arena).get())
+        }
+    }
+
+    /// Checks `f` with loads of both kinds.
+    fn model(f: impl Fn(bool) + Copy + Sync + Send + 'static) {
+        for strong_loads in [false, true] {
+            loom::model(move || f(strong_loads));
+        }
+    }
+
+    #[test]
+    fn loom_no_remote_free_is_lost_in_one_arena() {
+        model(|strong_loads| {
+            let model = Model::new(1, strong_loads);
+            let threads = [1, 2].map(|slot| {
+                let model = Arc::clone(&model);
+                thread::spawn(move || model.free(0, slot).unwrap())
+            });
+            model.miss();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            model.miss();
+            assert_eq!(model.freed(0), 0b110);
+            assert_eq!(model.miss(), 0);
+        });
+    }
+
+    #[test]
+    fn loom_no_arena_is_lost_in_the_queue() {
+        model(|strong_loads| {
+            let model = Model::new(2, strong_loads);
+            let threads = [0, 1].map(|arena| {
+                let model = Arc::clone(&model);
+                thread::spawn(move || model.free(arena, 5).unwrap())
+            });
+            let first = model.miss();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert_eq!(first + model.miss(), 2);
+            assert_eq!((model.freed(0), model.freed(1)), (1 << 5, 1 << 5));
+        });
+    }
+
+    #[test]
+    fn loom_of_two_frees_of_a_slot_one_is_a_fault() {
+        model(|strong_loads| {
+            let model = Model::new(1, strong_loads);
+            let threads = [(), ()].map(|()| {
+                let model = Arc::clone(&model);
+                thread::spawn(move || usize::from(model.free(0, 3).is_ok()))
+            });
+            model.miss();
+            let good: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            assert_eq!(good, 1);
+            model.miss();
+            assert_eq!(model.freed(0), 1 << 3);
+        });
+    }
+
+    #[test]
+    fn loom_a_second_free_that_knows_of_the_first_is_a_fault() {
+        model(|strong_loads| {
+            let model = Model::new(1, strong_loads);
+            let other = Arc::clone(&model);
+            let thread = thread::spawn(move || {
+                other.free(0, 3).unwrap();
+                assert_eq!(other.free(0, 3), Err(FreeFault::NotAllocated));
+            });
+            model.miss();
+            thread.join().unwrap();
+            let header = Header::new(&model.words, model.arena(0));
+            let pending = is_pending(&model.words, header, model.class, 3);
+            assert!(pending || !header.is_allocated(3), "the owner would miss a double free");
+            model.miss();
+            assert_eq!(model.freed(0), 1 << 3);
+        });
+    }
+}
