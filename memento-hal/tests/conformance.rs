@@ -6,6 +6,8 @@
 mod adoption;
 #[path = "conformance/backend.rs"]
 mod backend;
+#[path = "conformance/equivalence.rs"]
+mod equivalence;
 #[path = "conformance/exhaustion.rs"]
 mod exhaustion;
 #[path = "conformance/faults.rs"]

@@ -119,7 +119,6 @@ mod loom_tests {
     use super::super::params::Params;
     use super::super::sim_memory::SimMemory;
     use super::*;
-    use crate::geometry::PAGE_BYTES;
     use loom::sync::Arc;
     use loom::sync::atomic::{AtomicU64, Ordering};
     use loom::thread;
@@ -130,13 +129,12 @@ mod loom_tests {
     /// Those words that the models need; all others are zero and never written.
     struct Words {
         words: HashMap<u64, AtomicU64>,
-        /// Where arenas begin.
+        /// Where arenas begin; below lies the queue.
         region: u64,
-        /// Loads are read-modify-writes. Loom looks for other orders of two accesses only if no
-        /// access by the same thread lies between them, and so overlooks most orders of "load, then
-        /// compare and exchange". With loads as read-modify-writes it finds them all, but no load
-        /// returns an old value; so every model runs both ways. Bitmaps of occupancy, which are
-        /// stored to plainly, are always loaded plainly.
+        /// Loads of the queue's head are read-modify-writes. Loom looks for other orders of two
+        /// accesses only if no access by the same thread lies between them, and so overlooks most
+        /// orders of "load, then compare and exchange". With such loads it finds them all, but none
+        /// returns an old value; so every model runs both ways.
         strong_loads: bool,
     }
 
@@ -152,9 +150,7 @@ mod loom_tests {
         }
         fn load(&self, at: u64) -> u64 {
             let Some(word) = self.words.get(&at) else { return 0 };
-            // The first word of a page in the region is the first of a bitmap.
-            let queue = at < self.region;
-            if self.strong_loads && (queue || !at.is_multiple_of(PAGE_BYTES as u64)) {
+            if self.strong_loads && at < self.region {
                 word.fetch_or(0, Ordering::AcqRel)
             } else {
                 word.load(Ordering::Acquire)

@@ -24,8 +24,9 @@ impl Backend for Emulator {
     const EXACT: bool = true;
 
     fn over<O: Os>(os: O) -> Emu<O> {
-        // Lanes of 2 MiB make a reservation small enough for `Fake`.
-        Emu::with_params(os, Params { lane_shift: 21, ..Params::DEFAULT })
+        // Lanes of 2 MiB make a reservation small enough for `Fake`, and small chunks leave
+        // something of each lane for every core.
+        Emu::with_params(os, Params { lane_shift: 21, strides_per_chunk: 2, ..Params::DEFAULT })
     }
 }
 

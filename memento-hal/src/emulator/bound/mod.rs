@@ -17,6 +17,8 @@
 mod lock;
 #[cfg(not(loom))]
 mod reservation;
+#[cfg(all(test, not(loom)))]
+mod tests;
 #[cfg(not(loom))]
 mod words;
 

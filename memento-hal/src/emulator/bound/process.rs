@@ -133,8 +133,8 @@ impl<O: Os> Emu<O> {
         self.source.store(core::ptr::from_ref(source).cast_mut(), Ordering::Release);
     }
 
-    /// The parameters that it runs with: those configured, with the lanes that fit. `None` until a
-    /// thread has attached.
+    /// The parameters that it runs with: those configured, with lanes and chunks that fit into the
+    /// address space there is. `None` until a thread has attached.
     pub fn params(&self) -> Option<Params> {
         self.wiring().map(|wiring| wiring.params)
     }

@@ -12,7 +12,7 @@ use crate::emulator::layout::{CORE_AREA_BYTES, Layout, table_frames_for};
 use crate::emulator::memory::{CoreId, FixedCosts};
 use crate::emulator::params::{LANE_SHIFT_MIN, Params};
 use crate::emulator::region::Region;
-use crate::geometry::PAGE_BYTES;
+use crate::geometry::{CLASSES, PAGE_BYTES, SizeClass};
 use crate::os::Os;
 use core::ptr::NonNull;
 
@@ -22,6 +22,14 @@ const HOST_PAGE_MAX: u64 = 1 << 16;
 const CORES: core::ops::RangeInclusive<u64> = 64..=8192;
 /// Bytes of lane for which there is a core: fewer cores in a process with little address space.
 const LANE_BYTES_PER_CORE: u64 = 1 << 18;
+/// Chunks that a lane has at least if it is smaller than was asked for, so that one core does not
+/// get all of it.
+const CHUNKS_PER_LANE: u64 = 16;
+/// The largest stride of any class.
+const STRIDE_MAX: u64 = match SizeClass::new(CLASSES - 1) {
+    Some(class) => class.arena_stride() as u64,
+    None => unreachable!(),
+};
 /// Largest alignment of the region. An entry of the page table's root covers as much, so the number
 /// of table frames does not depend on where the region lies.
 const ALIGN_MAX: u64 = 1 << 39;
@@ -110,6 +118,12 @@ impl Wiring {
     ) -> Option<NonNull<Self>> {
         let start = base.addr().get() as u64;
         let bytes = (size_of::<Self>() as u64).next_multiple_of(HOST_PAGE_MAX) as usize;
+        let mut params = *params;
+        if params.lane_shift != u64::from(lane_shift) {
+            params.lane_shift = u64::from(lane_shift);
+            let share = (1 << lane_shift) / CHUNKS_PER_LANE / STRIDE_MAX;
+            params.strides_per_chunk = params.strides_per_chunk.min(share).max(1);
+        }
         // SAFETY: the plan's parts lie in the reservation that was just made for them.
         let wiring = unsafe {
             let wiring = base.add(plan.wiring as usize);
@@ -120,7 +134,7 @@ impl Wiring {
             wiring.cast::<Self>()
         };
         let value = Self {
-            params: Params { lane_shift: u64::from(lane_shift), ..*params },
+            params,
             layout: Layout {
                 region: Region::new(start, lane_shift),
                 tables: start + plan.tables,
@@ -128,7 +142,7 @@ impl Wiring {
                 cores: start + plan.areas,
                 core_count: plan.core_count as u32,
             },
-            memory: FixedCosts::new(params),
+            memory: FixedCosts::new(&params),
             base,
             bytes: plan.bytes as usize,
             page_bytes: os.page_bytes(),
