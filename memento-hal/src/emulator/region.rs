@@ -163,7 +163,7 @@ mod tests {
             let pages_in_stride = (class.arena_stride() / PAGE_BYTES) as u64;
             // Every page would be 2^28 divisions; the last pages have the largest error.
             let pages = region.lane_bytes() / PAGE_BYTES as u64;
-            let step = if cfg!(miri) { 100_003 } else { 97 };
+            let step = if cfg!(miri) { 1_000_003 } else { 97 };
             for page in (0..pages).step_by(step).chain(pages - 100..pages) {
                 let va = region.lane(class) + page * PAGE_BYTES as u64;
                 let want = page / pages_in_stride * class.arena_stride() as u64;
@@ -174,8 +174,8 @@ mod tests {
 
     #[test]
     fn exactly_the_starts_of_objects_are_slots() {
-        let classes = SizeClass::all().step_by(if cfg!(miri) { 21 } else { 1 });
-        for class in classes {
+        // Arithmetic alone: Miri has nothing to find, and takes long over every offset.
+        for class in SizeClass::all().take(if cfg!(miri) { 1 } else { CLASSES }) {
             let mut next = 0;
             for offset in 0..class.arena_stride() as u64 {
                 let start = (HEADER_BYTES + next * class.size()) as u64;

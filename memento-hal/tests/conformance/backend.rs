@@ -114,7 +114,9 @@ impl Object {
         let byte = seed ^ (self.address() >> 3) as u8;
         // SAFETY: as in `fill`, which has initialised it.
         let bytes = unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.class.size()) };
-        assert!(bytes.iter().all(|b| *b == byte), "contents of {self:?} were changed");
+        // All bytes are equal if each equals its neighbour: one comparison of memory, also for Miri.
+        let (first, rest) = (&bytes[..bytes.len() - 1], &bytes[1..]);
+        assert!(bytes[0] == byte && first == rest, "contents of {self:?} were changed");
     }
 }
 
