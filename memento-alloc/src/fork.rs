@@ -61,6 +61,9 @@ unsafe extern "C" fn parent<H: ProcessHal, O: Observer>() {
 
 unsafe extern "C" fn child<H: ProcessHal, O: Observer>() {
     if let Some(this) = allocator::<H, O>() {
+        // First: what the backend counts from here on is the child's, and must not land in counters
+        // that the parent still shares and goes on writing.
+        this.observer().fork_child();
         // SAFETY: as for `parent`. The shared heap and core are no thread's, and in nobody's hands,
         // since this thread has their lock: see `Shared::after_fork`.
         unsafe {
@@ -72,6 +75,5 @@ unsafe extern "C" fn child<H: ProcessHal, O: Observer>() {
         this.shared.after_fork();
         this.shared.release();
         this.large.release();
-        this.observer().fork_child();
     }
 }

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{compile, memento, output, report, stderr, stdout};
+use common::{compile, libraries, memento, output, report, stderr, stdout};
+use memento::counters::Collector;
 use memento::report::Report;
 use serde_json::Value;
 
@@ -133,6 +134,36 @@ int main(void) {
     let processes = document["processes"].as_array().unwrap();
     assert_eq!(processes.len(), 2);
     assert!(processes.iter().all(|p| p["loaded"] == true && p["argv0"] == program.as_str()));
+}
+
+#[test]
+fn what_the_hardware_does_in_a_fork_child_is_counted_there() {
+    let source = r#"
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/wait.h>
+int main(void) {
+    if (!malloc(400)) return 1;
+    if (fork() == 0) _exit(0);
+    return wait(0) < 0;
+}"#;
+    let (_directory, program) = compile(source, &[]);
+    let collector = Collector::new().unwrap();
+    let status = std::process::Command::new(&program)
+        .env("LD_PRELOAD", libraries().join("libmemento-emu.so"))
+        .env("MEMENTO_REPORT", collector.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let images = collector.images(0).unwrap();
+    assert_eq!(images.len(), 2);
+    for image in &images {
+        let is_child = images.iter().any(|other| other.pid == image.ppid);
+        let counters = image.counters.as_ref().unwrap();
+        // The child's copy of the HOT is flushed, and nothing else happens in it.
+        assert_eq!(counters.hot_flushes, u64::from(is_child), "child: {is_child}");
+        assert_eq!(counters.hot_alloc_misses > 0, !is_child, "child: {is_child}");
+    }
 }
 
 #[test]
