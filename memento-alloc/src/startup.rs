@@ -175,6 +175,9 @@ impl File {
     /// that, the file is only made long enough. `false` when there is no space.
     #[must_use]
     pub(crate) fn provide(&self, offset: u64, bytes: u64) -> bool {
+        if !may_have_length(offset + bytes) {
+            return false;
+        }
         // SAFETY: acts on our own file descriptor.
         let done = unsafe {
             libc::syscall(libc::SYS_fallocate, c_long::from(self.0), 0 as c_long, offset, bytes)
@@ -189,7 +192,8 @@ impl File {
     #[must_use]
     pub(crate) fn extend(&self, bytes: u64) -> bool {
         // SAFETY: acts on our own file descriptor.
-        unsafe { libc::syscall(libc::SYS_ftruncate, c_long::from(self.0), bytes) == 0 }
+        may_have_length(bytes)
+            && unsafe { libc::syscall(libc::SYS_ftruncate, c_long::from(self.0), bytes) == 0 }
     }
 
     /// The descriptor, for `mmap`.
@@ -203,6 +207,14 @@ impl Drop for File {
         // SAFETY: the descriptor is ours and is not used again.
         unsafe { libc::syscall(libc::SYS_close, c_long::from(self.0)) };
     }
+}
+
+/// Whether the process may make a file of this length. Trying would raise `SIGXFSZ`, which kills.
+fn may_have_length(bytes: u64) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes to `limit` only.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } == 0;
+    known && bytes <= limit.rlim_cur
 }
 
 /// A path in a buffer of fixed size.

@@ -90,6 +90,19 @@ pub struct ImageFile {
 fn read(file: &ImageFile) -> Result<Image> {
     let bytes =
         fs::read(&file.path).with_context(|| format!("cannot read {}", file.path.display()))?;
+    let failed = |reason: String| Image {
+        pid: file.pid,
+        ppid: 0,
+        argv0: String::new(),
+        lower_bound: false,
+        counters: Err(reason),
+    };
+    if bytes.iter().all(|b| *b == 0) {
+        // Made, but not filled: see `memento_alloc::report::writer`.
+        return Ok(failed(
+            "it had no space for counters: full disk, or a limit on file sizes".into(),
+        ));
+    }
     Ok(match layout::parse(&bytes) {
         Ok(image) => Image {
             pid: image.pid,
@@ -98,13 +111,7 @@ fn read(file: &ImageFile) -> Result<Image> {
             lower_bound: image.flags & layout::FLAG_SHARED_BLOCK != 0,
             counters: Ok(image.counters),
         },
-        Err(error) => Image {
-            pid: file.pid,
-            ppid: 0,
-            argv0: String::new(),
-            lower_bound: false,
-            counters: Err(format!("its counters cannot be read: {error}")),
-        },
+        Err(error) => failed(format!("its counters cannot be read: {error}")),
     })
 }
 

@@ -117,8 +117,8 @@ fn assemble(
 
 /// What is said when nothing visible from outside explains it.
 const UNEXPLAINED: &str = "it left no proof of loading, although it is dynamically linked; it may \
-    have ended before its libraries were set up, changed its user, or been refused by the dynamic \
-    loader (run it with LD_DEBUG=libs to see)";
+    have been refused by the dynamic loader (LD_DEBUG=libs shows), have ended before its libraries \
+    were set up, or run as a user who may not write the proof";
 /// What in-process numbers do not contain.
 const IN_PROCESS: &str = "in process the program's own memory accesses are not seen and context \
     switches are not modelled; every [D] parameter is this project's assumption";

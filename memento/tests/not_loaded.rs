@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{compile, memento, output, report, stderr};
+use common::{compile, memento, output, report, stderr, stdout};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -112,4 +112,23 @@ fn a_conf_file_with_a_mistake_is_refused_before_anything_runs() {
     assert_eq!(out.status.code(), Some(125));
     assert!(out.stdout.is_empty());
     assert!(stderr(&out).contains("`hot_cicles`; there are hot_cycles"), "{}", stderr(&out));
+}
+
+#[test]
+fn a_limit_on_file_sizes_costs_the_counts_and_not_the_program() {
+    // 512 bytes a block: less than a counters file, and less than a trace.
+    let line = "ulimit -f 8; exec sh -c 'echo ran'";
+    let (out, document) = report(&[], &["sh", "-c", line]);
+    assert_eq!((out.status.code(), stdout(&out).as_str()), (Some(0), "ran\n"));
+    let processes = document["processes"].as_array().unwrap();
+    assert_eq!(processes.len(), 2);
+    assert!(processes[0]["reason"].is_null(), "the image before the limit counted");
+    assert_eq!(processes[1]["loaded"], true);
+    let reason = processes[1]["reason"].as_str().unwrap();
+    assert!(reason.contains("limit on file sizes"), "{reason}");
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("t.trace");
+    let out = output(&["record", "-o", trace.to_str().unwrap(), "--", "sh", "-c", line]);
+    assert_eq!((out.status.code(), stdout(&out).as_str()), (Some(0), "ran\n"));
+    assert!(stderr(&out).contains("recording stopped"), "{}", stderr(&out));
 }

@@ -190,6 +190,8 @@ impl Registry {
                 && let Some(file) = startup::create_for_process(&mut path, b".counters")
                 && file.extend(bytes as u64)
                 && file.provide(0, size_of::<Header>() as u64)
+                // The block that threads share when there can be no other.
+                && file.provide(HEADER_BYTES as u64, BLOCK_BYTES as u64)
                 && let Some(at) = map(Some(&file), 0, bytes, over)
             {
                 locked.file = path;
