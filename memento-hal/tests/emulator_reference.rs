@@ -179,6 +179,7 @@ proptest! {
             pair.run(op);
             let (got, want) = (pair.emulator.counters(), &pair.reference.counters);
             prop_assert_eq!(readable(&got), readable(want), "after {:?}", op);
+            prop_assert_eq!(pair.emulator.backed().0, got.pages_taken);
         }
     }
 }

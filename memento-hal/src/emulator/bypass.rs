@@ -7,8 +7,9 @@
 use super::arena::{ArenaAddr, Header, object_end};
 use super::bus::Bus;
 use super::memory::{Memory, Store};
-use super::pages::{Pages, SharedPages};
+use super::pages::SharedPages;
 use crate::geometry::{HEADER_BYTES, LINE_BYTES, PAGE_BYTES, SizeClass};
+use crate::page::PageAllocator;
 
 const LINES_PER_PAGE: u64 = (PAGE_BYTES / LINE_BYTES) as u64;
 
@@ -32,7 +33,7 @@ pub(super) fn touch_object<S: Store, M: Memory, P: SharedPages>(
         // An object is smaller than a page and starts where touched lines end: one page is enough.
         debug_assert!(needed <= (backed + 1) * LINES_PER_PAGE);
         let page = arena.get() + backed * PAGE_BYTES as u64;
-        bus.pages.with(|pages| pages.back(bus, page))??;
+        bus.pages.with(|pages| pages.wired(bus).back(page))??;
     }
     count(bus, header, needed - touched);
     Some(())
@@ -42,10 +43,10 @@ pub(super) fn touch_object<S: Store, M: Memory, P: SharedPages>(
 /// backed.
 pub(super) fn touch_header<S: Store, M: Memory, P>(
     bus: &Bus<'_, S, M, P>,
-    pages: &mut Pages,
+    pages: &mut impl PageAllocator,
     arena: ArenaAddr,
 ) -> Option<()> {
-    pages.back(bus, arena.get())?;
+    pages.back(arena.get())?;
     count(bus, Header::new(bus.store, arena), (HEADER_BYTES / LINE_BYTES) as u64);
     Some(())
 }

@@ -14,6 +14,7 @@ use super::region::slot_at;
 use super::{remote, table};
 use crate::geometry::SizeClass;
 use crate::object::FreeFault;
+use crate::page::PageAllocator;
 
 /// What one core keeps to itself: its HOT and the heads of its lists.
 #[derive(Clone, Debug)]
@@ -94,9 +95,10 @@ impl Core {
                 arena
             }
             None => {
-                let new = bus.pages.with(|pages| pages.new_arena(bus, class))??;
-                cycles += new.cycles;
-                new.arena
+                // Books its own cycles. The first object of a new arena lies in the page that is
+                // backed with it, so nothing after this fails.
+                let extent = bus.pages.with(|pages| pages.wired(bus).acquire(class))??;
+                ArenaAddr::new(extent.start)
             }
         };
         self.hot.load(class, arena);

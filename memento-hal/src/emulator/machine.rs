@@ -14,6 +14,7 @@ use super::params::{ParamError, Params};
 use crate::counters::{CounterBlock, Counters};
 use crate::geometry::SizeClass;
 use crate::object::FreeFault;
+use crate::page::PageCount;
 use core::cell::RefCell;
 use std::vec::Vec;
 
@@ -134,6 +135,11 @@ impl<S: Store, M: Memory> Machine<S, M> {
             sum.add(&counters.snapshot());
         }
         sum
+    }
+
+    /// Data pages that are backed.
+    pub fn backed(&self) -> PageCount {
+        self.pages.borrow().backed()
     }
 
     /// Number of cores.

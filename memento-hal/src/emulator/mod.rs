@@ -65,7 +65,7 @@ pub use layout::{CORE_AREA_BYTES, Layout, table_frames_for};
 #[cfg(any(test, feature = "std"))]
 pub use machine::{MACHINE_CORES, Machine};
 pub use memory::{Access, CoreId, Cycles, FixedCosts, Memory, Store};
-pub use pages::{Pages, SharedPages};
+pub use pages::{Pages, SharedPages, WiredPages};
 pub use params::{Field, ParamError, Params, Provenance};
 pub use region::{Region, slot_at};
 #[cfg(any(test, feature = "std"))]

@@ -14,6 +14,7 @@ use super::params::Params;
 use super::pool::Pool;
 use super::table::Table;
 use crate::geometry::{CLASSES, SizeClass};
+use crate::page::{Extent, PageAllocator, PageCount};
 use core::cell::RefCell;
 
 /// The page allocator's state.
@@ -24,6 +25,15 @@ pub struct Pages {
     table: Table,
     /// Chunks taken from each lane.
     chunks: [u64; CLASSES],
+    /// Data pages that are backed.
+    backed: u64,
+}
+
+/// The page allocator while it serves an instruction of the bus's core: what it does counts there.
+#[derive(Debug)]
+pub struct WiredPages<'a, 'b, S, M, P> {
+    pages: &'a mut Pages,
+    bus: &'a Bus<'b, S, M, P>,
 }
 
 /// How cores reach the one page allocator.
@@ -38,13 +48,6 @@ impl SharedPages for RefCell<Pages> {
     fn with<R>(&self, f: impl FnOnce(&mut Pages) -> R) -> Option<R> {
         Some(f(&mut *self.try_borrow_mut().ok()?))
     }
-}
-
-/// A new arena, and what placing it cost the instruction that asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct NewArena {
-    pub arena: ArenaAddr,
-    pub cycles: Cycles,
 }
 
 /// Where the next arena goes.
@@ -65,41 +68,21 @@ impl Pages {
             pool: Pool::new(params),
             table: Table::new(store, layout)?,
             chunks: [0; CLASSES],
+            backed: 0,
         })
     }
 
-    /// Creates an arena of `class` for the bus's core: its header page is backed, its header
-    /// written. `None`, and nothing has changed, if the lane or memory is exhausted.
-    pub(super) fn new_arena<S: Store, M: Memory, P>(
-        &mut self,
-        bus: &Bus<'_, S, M, P>,
-        class: SizeClass,
-    ) -> Option<NewArena> {
-        let bump_at = bus.layout.bump_pointer(bus.core, class);
-        let cached = self.aac.get(bus.core, class);
-        let bump = cached.unwrap_or_else(|| bus.store.load(bump_at));
-        let place = self.place(bus.params, bus.layout, class, bump)?;
-        let stride = class.arena_stride() as u64;
-        Self::commit(bus, class, &place, stride)?;
+    /// The allocator, serving `bus`.
+    pub fn wired<'a, 'b, S, M, P>(
+        &'a mut self,
+        bus: &'a Bus<'b, S, M, P>,
+    ) -> WiredPages<'a, 'b, S, M, P> {
+        WiredPages { pages: self, bus }
+    }
 
-        let arena = ArenaAddr::new(place.arena);
-        let mut cycles = Cycles(bus.params.aac_cycles);
-        if cached.is_none() {
-            cycles += bus.memory.bump_pointer(bus.core, bump_at);
-        }
-        let header = Header::new(bus.store, arena);
-        header.create(bus.core);
-        bypass::touch_header(bus, self, arena)?;
-        cycles += bus.memory.header(bus.core, place.arena, Access::Store);
-
-        // Nothing below can fail.
-        self.chunks[class.index()] += u64::from(place.opens_chunk);
-        bus.store.store(bump_at, place.arena + stride);
-        self.aac.put(bus.core, class, place.arena + stride);
-        let counters = bus.counters;
-        if cached.is_some() { &counters.aac_hits } else { &counters.aac_misses }.add(1);
-        counters.arenas_created.add(1);
-        Some(NewArena { arena, cycles })
+    /// Data pages that are backed.
+    pub fn backed(&self) -> PageCount {
+        PageCount(self.backed)
     }
 
     /// Where a core's next arena goes when its bump pointer is `bump` (0: no chunk yet).
@@ -150,22 +133,50 @@ impl Pages {
         }
         None
     }
+}
 
-    /// Backs the page at `va`, which is not mapped, with a frame from the pool. `None`, and nothing
-    /// has changed, if there is no memory for its page-table frames.
-    pub(super) fn back<S: Store, M: Memory, P>(
-        &mut self,
-        bus: &Bus<'_, S, M, P>,
-        va: u64,
-    ) -> Option<()> {
+impl<S: Store, M: Memory, P> PageAllocator for WiredPages<'_, '_, S, M, P> {
+    /// Creates an arena for the bus's core: its header page is backed, its header written.
+    fn acquire(&mut self, class: SizeClass) -> Option<Extent> {
+        let bus = self.bus;
+        let bump_at = bus.layout.bump_pointer(bus.core, class);
+        let cached = self.pages.aac.get(bus.core, class);
+        let bump = cached.unwrap_or_else(|| bus.store.load(bump_at));
+        let place = self.pages.place(bus.params, bus.layout, class, bump)?;
+        let stride = class.arena_stride() as u64;
+        Pages::commit(bus, class, &place, stride)?;
+
+        let arena = ArenaAddr::new(place.arena);
+        let mut cycles = Cycles(bus.params.aac_cycles);
+        if cached.is_none() {
+            cycles += bus.memory.bump_pointer(bus.core, bump_at);
+        }
+        Header::new(bus.store, arena).create(bus.core);
+        bypass::touch_header(bus, self, arena)?;
+        cycles += bus.memory.header(bus.core, place.arena, Access::Store);
+
+        // Nothing below can fail.
+        self.pages.chunks[class.index()] += u64::from(place.opens_chunk);
+        bus.store.store(bump_at, place.arena + stride);
+        self.pages.aac.put(bus.core, class, place.arena + stride);
+        let counters = bus.counters;
+        if cached.is_some() { &counters.aac_hits } else { &counters.aac_misses }.add(1);
+        counters.arenas_created.add(1);
+        counters.cycles_obj_alloc.add(cycles.0);
+        Some(Extent { start: place.arena, bytes: stride })
+    }
+
+    fn back(&mut self, page: u64) -> Option<()> {
+        let bus = self.bus;
         let (mut refills, mut stalls) = (0, 0);
-        let pool = &mut self.pool;
-        let walk = self.table.map(bus.store, bus.memory, bus.layout, bus.core, va, || {
+        let Pages { pool, table, .. } = &mut *self.pages;
+        let walk = table.map(bus.store, bus.memory, bus.layout, bus.core, page, || {
             let taken = pool.take();
             refills += taken.refills;
             stalls += u64::from(taken.stalled);
             taken.frame
         })?;
+        self.pages.backed += 1;
         let counters = bus.counters;
         counters.pages_taken.add(1);
         counters.pages_table_frames.add(walk.filled - 1);
@@ -177,5 +188,9 @@ impl Pages {
                 + stalls * bus.params.dry_stall_cycles,
         );
         Some(())
+    }
+
+    fn backed(&self) -> PageCount {
+        self.pages.backed()
     }
 }
