@@ -15,15 +15,19 @@ pub enum Shim {
     Record,
     /// The emulated hardware.
     Emu,
+    /// The instructions.
+    Isa,
 }
 
 impl Shim {
     /// Those that every program must run on unchanged.
     pub const ALL: &[Shim] = &[Shim::Soft, Shim::Emu];
+    /// All backends, for programs without signals of their own.
+    pub const BACKENDS: &[Shim] = &[Shim::Soft, Shim::Emu, Shim::Isa];
     /// Those that count, for `memento run`.
     pub const COUNTING: &[Shim] = &[Shim::Report, Shim::Emu];
     /// Every file that is built.
-    pub const FILES: &[Shim] = &[Shim::Soft, Shim::Report, Shim::Record, Shim::Emu];
+    pub const FILES: &[Shim] = &[Shim::Soft, Shim::Report, Shim::Record, Shim::Emu, Shim::Isa];
 
     /// The file's name.
     pub fn file_name(self) -> &'static str {
@@ -32,6 +36,7 @@ impl Shim {
             Shim::Report => "libmemento-report.so",
             Shim::Record => "libmemento-record.so",
             Shim::Emu => "libmemento-emu.so",
+            Shim::Isa => "libmemento-isa.so",
         }
     }
 
@@ -40,13 +45,14 @@ impl Shim {
         match self {
             Shim::Soft | Shim::Report | Shim::Record => "soft",
             Shim::Emu => "emu",
+            Shim::Isa => "isa",
         }
     }
 
     /// Whether each free is checked in full. The software backend checks as much as its budget of
     /// instructions allows; the README says what it can miss.
     pub fn checks_every_free(self) -> bool {
-        self == Shim::Emu
+        matches!(self, Shim::Emu | Shim::Isa)
     }
 
     /// Where the shared object is. Builds all of them first, once per test binary; Cargo makes

@@ -1,7 +1,7 @@
 //! C and C++ programs that ask for everything the standards fix, and print the answers: each
 //! shared object must give those of the stock library.
 
-use memento_tests::{Bindings, Language, Outcome, Shim, compile, run};
+use memento_tests::{Bindings, Language, Outcome, Reported, Shim, compile, run};
 use std::path::Path;
 use std::process::Command;
 
@@ -22,7 +22,7 @@ fn same_answers(language: Language, source: &str, lines: usize) {
     assert_eq!((stock.code, &*stock.stderr), (Some(0), ""), "{stock:?}");
     assert!(stock.stdout.lines().count() >= lines, "{stock:?}");
     assert!(!stock.stdout.contains("wrong"), "the test itself is wrong: {stock:?}");
-    for &shim in Shim::ALL {
+    for &shim in Shim::BACKENDS {
         let got = with(shim, &program);
         for (got, stock) in got.stdout.lines().zip(stock.stdout.lines()) {
             assert_eq!(got, stock, "{shim:?} answers otherwise");
@@ -47,7 +47,7 @@ fn the_operators_answer_like_libstdcxx() {
 fn what_glibc_answers_only_since_later_versions() {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let program = compile(Language::C, "c/later_glibc.c", scratch.path());
-    for &shim in Shim::ALL {
+    for &shim in Shim::BACKENDS {
         let got = with(shim, &program);
         assert_eq!(
             got.stdout,
@@ -67,7 +67,7 @@ fn what_glibc_answers_only_since_later_versions() {
 fn malloc_stats_speaks_on_stderr() {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let program = compile(Language::C, "c/stats.c", scratch.path());
-    for &shim in Shim::ALL {
+    for &shim in Shim::BACKENDS {
         let got = with(shim, &program);
         assert_eq!((got.code, &*got.stdout), (Some(0), ""), "{shim:?}: {got:?}");
         let field = |name: &str| -> usize {
@@ -78,4 +78,19 @@ fn malloc_stats_speaks_on_stderr() {
         assert!(live >= 5 << 20 && held >= live && field("memento: peak held ") >= held, "{got:?}");
         assert!(field("memento: mapped objects ") >= 1, "{got:?}");
     }
+}
+
+/// Executing the instructions and calling the emulator are the same to the hardware: every event
+/// and every cycle.
+#[test]
+fn the_instructions_cost_what_the_emulator_says() {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let program = compile(Language::C, "c/conformance.c", scratch.path());
+    let counts = |shim| {
+        let got = Reported::run(shim, &program, &[], |_| ());
+        assert_eq!(got.outcome.code, Some(0), "{shim:?}: {:?}", got.outcome);
+        assert!(got.number("emulator.hot.alloc_hits") > 1000, "{}", got.report);
+        got.report["emulator"].clone()
+    };
+    assert_eq!(counts(Shim::Isa), counts(Shim::Emu));
 }

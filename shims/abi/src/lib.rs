@@ -8,6 +8,7 @@
 #![no_std]
 
 mod cxx;
+pub mod emulator;
 mod exports;
 mod prepared;
 #[doc(hidden)]
