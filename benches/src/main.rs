@@ -23,6 +23,10 @@ struct Arguments {
     /// An allocator: a name and the shared object to preload. Repeatable.
     #[arg(long, value_name = "NAME=FILE", value_parser = allocator)]
     against: Vec<(String, PathBuf)>,
+    /// The same program built with another allocator: a name, and the executable that is run in place
+    /// of the command's first word. Repeatable.
+    #[arg(long, value_name = "NAME=FILE", value_parser = allocator)]
+    build: Vec<(String, PathBuf)>,
     /// Rounds that count.
     #[arg(long, default_value_t = 30)]
     rounds: usize,
@@ -61,6 +65,12 @@ fn main() -> Result<()> {
     for (name, file) in &arguments.against {
         names.push(name);
         jobs.push(job(Some(file)));
+    }
+    for (name, file) in &arguments.build {
+        names.push(name);
+        let mut command = arguments.command.clone();
+        command[0] = file.into();
+        jobs.push(Job { command, environment: Vec::new() });
     }
     // A fixed number of rounds: every comparison of one table rests on the same rounds.
     let rounds = arguments.rounds;
