@@ -2,7 +2,7 @@
 //!
 //! Everything here but the binding is safe code over simulated addresses: state is of fixed size or
 //! reached through [`Store`], and what an access costs is asked of [`Memory`]. So the same code
-//! serves a trace replay ([`Machine`]), a simulator with caches of its own, and a real process.
+//! serves a trace replay (`Machine`), a simulator with caches of its own, and a real process.
 //!
 //! | part | file |
 //! | --- | --- |
