@@ -40,6 +40,14 @@ fn what_the_measuring_process_holds_is_not_in_the_peak() {
 }
 
 #[test]
+fn the_spawner_is_not_in_the_peak_either() {
+    // What starts the program is this command, which is larger than `true` by itself.
+    let spawner = measure(&[env!("CARGO_BIN_EXE_memento"), "--version"]).peak_rss_bytes;
+    let program = measure(&["true"]).peak_rss_bytes;
+    assert!(2 * program < spawner, "{program} bytes for `true`, {spawner} for its spawner");
+}
+
+#[test]
 fn the_programs_own_memory_is_in_the_peak() {
     let (_directory, program) = toucher(64);
     let sample = measure(&[&program]);

@@ -30,7 +30,7 @@ fn class(document: &Value, size: usize) -> (u64, u64) {
 #[test]
 fn operations_are_counted_exactly() {
     let (_directory, program) = compile(KNOWN, &[]);
-    for hal in ["soft", "emu"] {
+    for hal in ["soft", "emu", "isa"] {
         let (_, document) = report(&["--hal", hal], &[&program]);
         // C aligns to 16: 100 bytes come from the class of 112, 300 from that of 304.
         assert_eq!(class(&document, 112), (1000, 500), "{hal}");
@@ -182,7 +182,7 @@ int main(void) {
     return 0;
 }"#;
     let (_directory, program) = compile(source, &[]);
-    for hal in ["soft", "emu"] {
+    for hal in ["soft", "emu", "isa"] {
         let (_, document) = report(&["--hal", hal], &[&program]);
         assert_eq!(class(&document, 208), (8000, 8000), "{hal}");
     }
