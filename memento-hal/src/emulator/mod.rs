@@ -43,6 +43,8 @@ mod core;
 mod hot;
 mod layout;
 mod lists;
+#[cfg(all(test, loom))]
+mod loom_words;
 #[cfg(any(test, feature = "std"))]
 mod machine;
 mod memory;

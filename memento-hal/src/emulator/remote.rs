@@ -115,63 +115,17 @@ pub(super) fn take<S: Store>(store: &S, arena: ArenaAddr, class: SizeClass) -> O
 mod loom_tests {
     //! Owner and freeing cores, with every order of their accesses that the memory model allows.
 
+    use super::super::loom_words::Words;
     use super::super::memory::CoreId;
     use super::super::params::Params;
     use super::super::sim_memory::SimMemory;
     use super::*;
     use loom::sync::Arc;
-    use loom::sync::atomic::{AtomicU64, Ordering};
+    use loom::sync::atomic::AtomicU64;
     use loom::thread;
     use std::collections::HashMap;
 
     const OWNER: CoreId = CoreId(0);
-
-    /// Those words that the models need; all others are zero and never written.
-    struct Words {
-        words: HashMap<u64, AtomicU64>,
-        /// Where arenas begin; below lies the queue.
-        region: u64,
-        /// Loads of the queue's head are read-modify-writes. Loom looks for other orders of two
-        /// accesses only if no access by the same thread lies between them, and so overlooks most
-        /// orders of "load, then compare and exchange". With such loads it finds them all, but none
-        /// returns an old value; so every model runs both ways.
-        strong_loads: bool,
-    }
-
-    impl Words {
-        fn at(&self, at: u64) -> &AtomicU64 {
-            &self.words[&at]
-        }
-    }
-
-    impl Store for Words {
-        fn commit(&self, _: u64, _: u64) -> bool {
-            true
-        }
-        fn load(&self, at: u64) -> u64 {
-            let Some(word) = self.words.get(&at) else { return 0 };
-            if self.strong_loads && at < self.region {
-                word.fetch_or(0, Ordering::AcqRel)
-            } else {
-                word.load(Ordering::Acquire)
-            }
-        }
-        fn store(&self, at: u64, value: u64) {
-            self.at(at).store(value, Ordering::Release);
-        }
-        fn swap(&self, at: u64, value: u64) -> u64 {
-            self.at(at).swap(value, Ordering::AcqRel)
-        }
-        fn fetch_or(&self, at: u64, bits: u64) -> u64 {
-            self.at(at).fetch_or(bits, Ordering::AcqRel)
-        }
-        fn fetch_and(&self, at: u64, bits: u64) -> u64 {
-            self.at(at).fetch_and(bits, Ordering::AcqRel)
-        }
-        fn compare_exchange(&self, at: u64, old: u64, new: u64) -> bool {
-            self.at(at).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        }
-    }
 
     /// Arenas of one core, whose first 64 slots are allocated.
     struct Model {

@@ -170,3 +170,39 @@ mod tests {
         assert!(Table::new(&SimMemory::with_limit(4095), &layout).is_none());
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::super::loom_words::Words;
+    use super::super::memory::FixedCosts;
+    use super::super::params::Params;
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicU64;
+    use loom::thread;
+
+    #[test]
+    fn loom_who_finds_a_page_mapped_sees_what_was_written_before() {
+        loom::model(|| {
+            let layout = Layout::simulated(&Params::DEFAULT, 1);
+            let va = layout.region.start();
+            let frames = (0..u64::from(LEVELS)).map(|n| layout.tables + n * PAGE_BYTES as u64);
+            let entries = (0..).zip(frames).map(|(level, frame)| entry_at(frame, level, va));
+            let words = entries.chain([va]).map(|at| (at, AtomicU64::new(0))).collect();
+            let region = layout.region.start();
+            let words = Arc::new(Words { words, region, strong_loads: false });
+            let writer = Arc::clone(&words);
+            let thread = thread::spawn(move || {
+                writer.store(va, 7);
+                let mut table = Table::new(&*writer, &layout).unwrap();
+                let memory = FixedCosts::new(&Params::DEFAULT);
+                table.map(&*writer, &memory, &layout, CoreId(0), va, || 1).unwrap();
+            });
+            if is_mapped(&*words, &layout, va) {
+                assert_eq!(words.load(va), 7);
+            }
+            thread.join().unwrap();
+            assert!(is_mapped(&*words, &layout, va));
+        });
+    }
+}
