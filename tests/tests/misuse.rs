@@ -94,3 +94,10 @@ fn freeing_what_malloc_never_gave() {
         aborts("misuse/free_foreign.c", &[place], FOREIGN);
     }
 }
+
+/// Nobody is there to throw: that is said, instead of returning a null that no C++ code expects.
+#[test]
+fn operator_new_without_memory_and_without_a_cxx_library() {
+    let line = "memento: operator new: out of memory, and no C++ library to throw std::bad_alloc\n";
+    aborts("misuse/new_without_cxx.c", &[], line);
+}
