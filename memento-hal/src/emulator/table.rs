@@ -191,16 +191,18 @@ mod loom_tests {
             let words = entries.chain([va]).map(|at| (at, AtomicU64::new(0))).collect();
             let region = layout.region.start();
             let words = Arc::new(Words { words, region, strong_loads: false });
-            let writer = Arc::clone(&words);
+            // The reader is the second thread: loom lets it run behind the writer, where each of its
+            // loads may return what was there before.
+            let reader = Arc::clone(&words);
             let thread = thread::spawn(move || {
-                writer.store(va, 7);
-                let mut table = Table::new(&*writer, &layout).unwrap();
-                let memory = FixedCosts::new(&Params::DEFAULT);
-                table.map(&*writer, &memory, &layout, CoreId(0), va, || 1).unwrap();
+                if is_mapped(&*reader, &layout, va) {
+                    assert_eq!(reader.load(va), 7);
+                }
             });
-            if is_mapped(&*words, &layout, va) {
-                assert_eq!(words.load(va), 7);
-            }
+            words.store(va, 7);
+            let mut table = Table::new(&*words, &layout).unwrap();
+            let memory = FixedCosts::new(&Params::DEFAULT);
+            table.map(&*words, &memory, &layout, CoreId(0), va, || 1).unwrap();
             thread.join().unwrap();
             assert!(is_mapped(&*words, &layout, va));
         });
