@@ -8,7 +8,7 @@ use super::bus::Bus;
 use super::bypass;
 use super::hot::Hot;
 use super::lists::{List, Lists};
-use super::memory::{Access, CoreId, Cycles, Memory, Store};
+use super::memory::{Access, Cycles, Memory, Store};
 use super::pages::SharedPages;
 use super::region::slot_at;
 use super::{remote, table};
@@ -253,16 +253,6 @@ pub fn free_without_core<S: Store, M, P>(bus: &Bus<'_, S, M, P>, va: u64) -> Res
         Err(_) => bus.counters.faults.add(1),
     }
     result
-}
-
-/// The core that owns the arena of the object at `va`.
-///
-/// # Errors
-/// [`FreeFault::Outside`] or [`FreeFault::Misaligned`] if there can be no object.
-pub fn owner_of<S: Store, M, P>(bus: &Bus<'_, S, M, P>, va: u64) -> Result<CoreId, FreeFault> {
-    let class = bus.layout.region.class_at(va).ok_or(FreeFault::Outside)?;
-    let object = find(bus.store, bus.layout, class, va)?;
-    Ok(Header::new(bus.store, object.arena).owner())
 }
 
 /// Takes apart an address in the lane of `class`. The page table tells whether an arena is there:

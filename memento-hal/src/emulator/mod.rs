@@ -57,7 +57,7 @@ mod remote;
 mod sim_memory;
 mod table;
 
-pub use self::core::{Core, free_without_core, owner_of};
+pub use self::core::{Core, free_without_core};
 pub use arena::ArenaAddr;
 #[cfg(not(loom))]
 pub use bound::{CounterSource, Emu, EmuCore};
