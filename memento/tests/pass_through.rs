@@ -112,3 +112,44 @@ fn what_was_preloaded_before_stays() {
         .unwrap();
     assert!(stdout(&out).ends_with("/libmemento.so:libm.so.6\n"), "{}", stdout(&out));
 }
+
+/// Runs a program under `memento run` on a terminal, types Ctrl-C when it says `ready`, then three
+/// lines, and returns what the program says after Ctrl-C, and its exit code.
+fn interrupted_at_a_terminal(shell: &str, program: &str) -> (Vec<String>, Option<i32>) {
+    // `script` runs it on a terminal of its own, and types what it reads.
+    let memento = env!("CARGO_BIN_EXE_memento");
+    let program = program.replace('$', "\\$");
+    let line = format!("{memento} run --report none -- {shell} -c \"{program}\"");
+    let mut child = std::process::Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("MEMENTO_LIB_DIR", common::libraries())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this test needs `script`, of util-linux");
+    let mut keys = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.by_ref().any(|line| line.contains("ready")));
+    keys.write_all(b"\x03").unwrap();
+    // The shell's `read` goes on or starts anew after a trap; either way it gets a line.
+    keys.write_all(b"x\ny\nz\n").unwrap();
+    let said = lines.by_ref().take_while(|line| !line.contains("done")).collect();
+    (said, child.wait().unwrap().code())
+}
+
+const LISTENER: &str = "trap 'echo caught' INT; echo ready; read a; read b; echo done; exit 5";
+
+#[test]
+fn a_key_at_the_terminal_reaches_the_program_and_memento_stays() {
+    let (said, code) = interrupted_at_a_terminal("sh", LISTENER);
+    assert!(said.iter().any(|line| line.contains("caught")), "{said:?}");
+    assert_eq!(code, Some(5));
+}
+
+#[test]
+fn what_the_terminal_did_not_send_to_the_program_is_not_passed_on() {
+    // In a session of its own the program is not the terminal's business, as without memento.
+    let (said, code) = interrupted_at_a_terminal("setsid sh", LISTENER);
+    assert!(!said.iter().any(|line| line.contains("caught")), "{said:?}");
+    assert_eq!(code, Some(5));
+}
