@@ -1,13 +1,13 @@
 //! Large objects: one mapping each, described in a table apart from them.
 //!
 //! A mapping costs system calls and a page fault for every page, so a few freed ones are kept for the
-//! next request of about the same size. How much that may be is bounded, and it is given back before
-//! new memory is mapped and on purge: what is kept never adds to the peak.
+//! next request of about the same size. How much that may be is bounded, and as much as is asked for
+//! is given back before a new object is mapped, and all of it on purge.
 //!
 //! The table maps addresses to lengths by open addressing. An address that is not in it is not ours.
 
-use crate::lock::Lock;
 use core::ptr::NonNull;
+use memento_hal::lock::{ForkLock, this_thread};
 use memento_hal::os::Os;
 
 /// Most freed mappings that are kept, and their most bytes together.
@@ -18,7 +18,7 @@ const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Large<O: Os> {
     os: O,
-    state: Lock<State>,
+    state: ForkLock<State>,
 }
 
 /// Totals of the large objects.
@@ -55,12 +55,12 @@ impl<O: Os> Large<O> {
     pub const fn new(os: O) -> Self {
         let usage = LargeUsage { objects: 0, bytes: 0, peak_bytes: 0, kept_bytes: 0 };
         let state = State { table: Table::new(), kept: [None; KEPT_MAX], usage };
-        Self { os, state: Lock::new(state) }
+        Self { os, state: ForkLock::new(state) }
     }
 
     /// The lock, for fork handlers.
     pub fn acquire(&self) {
-        self.state.acquire();
+        self.state.hold(this_thread());
     }
 
     /// Undoes [`Large::acquire`].
@@ -77,7 +77,12 @@ impl<O: Os> Large<O> {
                 return Some((mapping, true));
             }
             state.drop_kept(os, bytes);
-            let start = os.map(bytes, align.max(page))?;
+            let align = align.max(page);
+            let start = os.map(bytes, align).or_else(|| {
+                // What is kept may be what is missing.
+                state.drop_kept(os, usize::MAX);
+                os.map(bytes, align)
+            })?;
             Some((Mapping { start, bytes }, false))
         })?;
         if used && zeroed {
@@ -156,7 +161,7 @@ impl<O: Os> Large<O> {
 
     /// Nothing under the lock allocates, so `with` is never entered twice by one thread.
     fn locked<R>(&self, work: impl FnOnce(&O, &mut State) -> Option<R>) -> Option<R> {
-        self.state.with(|state| work(&self.os, state))?
+        self.state.with(this_thread(), |state| work(&self.os, state))?
     }
 }
 

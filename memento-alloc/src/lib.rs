@@ -9,7 +9,6 @@ pub mod c_report;
 pub mod conf;
 mod fork;
 mod large;
-mod lock;
 mod memento;
 mod memento_c;
 mod observer;

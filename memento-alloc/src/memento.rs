@@ -191,6 +191,10 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             return None;
         }
         self.prepare_process();
+        // Registering may have allocated, and so attached one.
+        if let Some(heap) = NonNull::new(Soft::current()) {
+            return Some(heap);
+        }
         let heap = Soft::instance().attach()?;
         // SAFETY: attached just now by this thread.
         unsafe { Soft::set_current(heap.as_ptr()) };
@@ -206,6 +210,10 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         }
         let _errno = KeepErrno::new();
         self.prepare_process();
+        // Registering may have allocated, and so attached one.
+        if let Some(core) = NonNull::new(H::current()) {
+            return Some(core);
+        }
         let core = H::instance().attach()?;
         // SAFETY: attached just now by this thread.
         unsafe { H::set_current(core.as_ptr()) };
@@ -345,7 +353,11 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                 self.observer.realloc(object, old, new, size);
                 return Some(new);
             }
-            let new = self.route(size, align, false)?;
+            let Some(new) = self.route(size, align, false) else {
+                // What is to shrink may stay, unless a sized free would look for it elsewhere.
+                let stays = size <= old && size > SMALL_MAX;
+                return stays.then_some(object);
+            };
             new.copy_from_nonoverlapping(object, old.min(size));
             self.observer.realloc(object, old, new, size);
             self.release(object);

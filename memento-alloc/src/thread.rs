@@ -6,17 +6,17 @@
 //! core that all such threads share under a lock, and frees like a thread that never had a heap.
 //! Threads for which no slot was left do the same.
 
-use crate::lock::Lock;
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU32, Ordering};
 use memento_hal::geometry::SizeClass;
+use memento_hal::lock::{ForkLock, this_thread};
 use memento_hal::soft::{Bin, Heap, Soft};
 use memento_hal::{Hal, ObjectAllocator, ProcessHal};
 
 /// What threads without a heap of their own share.
 pub(crate) struct Shared<H: ProcessHal> {
-    parts: Lock<Parts<H>>,
+    parts: ForkLock<Parts<H>>,
 }
 
 struct Parts<H: ProcessHal> {
@@ -29,11 +29,11 @@ unsafe impl<H: ProcessHal> Send for Parts<H> {}
 
 impl<H: ProcessHal> Shared<H> {
     pub(crate) const fn new() -> Self {
-        Self { parts: Lock::new(Parts { heap: null_mut(), core: null_mut() }) }
+        Self { parts: ForkLock::new(Parts { heap: null_mut(), core: null_mut() }) }
     }
 
     pub(crate) fn acquire(&self) {
-        self.parts.acquire();
+        self.parts.hold(this_thread());
     }
 
     pub(crate) fn release(&self) {
@@ -43,12 +43,13 @@ impl<H: ProcessHal> Shared<H> {
     /// In a fork child: the backends took the shared heap and core for a dead thread's and may give
     /// them to others, so they are let go of here.
     pub(crate) fn after_fork(&self) {
-        self.parts.with(|parts| *parts = Parts { heap: null_mut(), core: null_mut() });
+        self.parts
+            .with(this_thread(), |parts| *parts = Parts { heap: null_mut(), core: null_mut() });
     }
 
     /// Allocates an object of `bin` from the shared heap.
     pub(crate) fn alloc(&self, bin: Bin, zeroed: bool) -> Option<NonNull<u8>> {
-        self.parts.with(|parts| {
+        self.parts.with(this_thread(), |parts| {
             if parts.heap.is_null() {
                 parts.heap = Soft::instance().attach_last()?.as_ptr();
             }
@@ -60,7 +61,7 @@ impl<H: ProcessHal> Shared<H> {
 
     /// Allocates an object of `class` from the shared core.
     pub(crate) fn obj_alloc(&self, class: SizeClass) -> Option<NonNull<u8>> {
-        self.parts.with(|parts| {
+        self.parts.with(this_thread(), |parts| {
             if parts.core.is_null() {
                 parts.core = H::instance().attach()?.as_ptr();
             }

@@ -14,6 +14,7 @@ pub mod fatal;
 pub mod geometry;
 mod hal;
 pub mod isa;
+pub mod lock;
 mod object;
 pub mod os;
 mod page;

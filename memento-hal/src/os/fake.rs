@@ -3,7 +3,7 @@
 
 use super::Os;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 extern crate std;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -23,6 +23,8 @@ pub struct Fake {
     reserve_limit: AtomicUsize,
     /// Number of decommit calls so far.
     decommits: AtomicUsize,
+    /// Decommits fail, as they do for locked pages.
+    refuse_decommits: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,11 @@ impl Fake {
     /// Reservations of more than `bytes` fail from now on.
     pub fn limit_reservations(&self, bytes: usize) {
         self.reserve_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Decommits fail from now on.
+    pub fn refuse_decommits(&self) {
+        self.refuse_decommits.store(true, Ordering::Relaxed);
     }
 
     /// Number of decommit calls so far.
@@ -96,10 +103,14 @@ unsafe impl Os for Fake {
 
     unsafe fn populate(&self, _start: NonNull<u8>, _bytes: usize) {}
 
-    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) {
+    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
+        if self.refuse_decommits.load(Ordering::Relaxed) {
+            return false;
+        }
         self.decommits.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller vouches that the range is committed, so it lies in one of our blocks.
         unsafe { start.as_ptr().write_bytes(0, bytes) };
+        true
     }
 
     unsafe fn release(&self, start: NonNull<u8>, bytes: usize) {

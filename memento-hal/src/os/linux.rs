@@ -98,9 +98,9 @@ unsafe impl Os for Linux {
         unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_POPULATE_WRITE) };
     }
 
-    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) {
+    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
         // SAFETY: the caller vouches that nothing in the range is needed.
-        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) };
+        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) == 0 }
     }
 
     unsafe fn release(&self, start: NonNull<u8>, bytes: usize) {
@@ -124,7 +124,7 @@ mod tests {
             assert!(os.commit(at, 2 * page));
             os.populate(at, page);
             at.write(7);
-            os.decommit(at, page);
+            assert!(os.decommit(at, page));
             assert_eq!(at.read(), 0);
             os.release(at, 4 * page);
         }

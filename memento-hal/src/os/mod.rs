@@ -82,11 +82,13 @@ pub unsafe trait Os: Sync {
     /// The range is committed.
     unsafe fn populate(&self, start: NonNull<u8>, bytes: usize);
 
-    /// Gives the memory behind a committed range back; it stays committed and reads as zero.
+    /// Gives the memory behind a committed range back; it stays committed and reads as zero. `false`
+    /// if the system refuses (locked pages); contents are as before then.
     ///
     /// # Safety
     /// The range is committed and holds nothing that is still needed.
-    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize);
+    #[must_use]
+    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool;
 
     /// Ends a reservation or a part of it.
     ///

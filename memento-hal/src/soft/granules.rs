@@ -115,9 +115,12 @@ impl<O: Os> Heap<O> {
         self.unlink_block(first);
         let block = self.block(first);
         let fresh = block.dirty & taken == 0;
+        let again = (block.dirty & taken).count_ones();
         block.free &= !taken;
         block.dirty |= taken;
         self.link_block(first);
+        self.free_dirty -= again;
+        self.spans += 1;
         let start = first + at as Granule;
         for i in 0..count as Granule {
             // SAFETY: entries of granules below the limit are committed, and these are now ours.
@@ -144,6 +147,8 @@ impl<O: Os> Heap<O> {
         let Some(bin) = Bin::new(span.bin) else { return };
         span.bin = 0;
         let count = bin.span_granules();
+        self.free_dirty += count as u32;
+        self.spans -= 1;
         for g in start..start + count as Granule {
             self.table(g).store(QUARANTINE, Ordering::Relaxed);
         }
@@ -176,7 +181,9 @@ impl<O: Os> Heap<O> {
             }
             first += GRANULES_PER_BLOCK as Granule;
         }
-        bytes + self.decommit(run, page)
+        bytes += self.decommit(run, page);
+        self.stuck = self.free_dirty;
+        bytes
     }
 
     /// Decommits the whole pages of a range of object bytes and marks their granules clean.
@@ -190,34 +197,16 @@ impl<O: Os> Heap<O> {
         // SAFETY: the range is committed, since it lies below the limit, and its granules are free.
         unsafe {
             let at = NonNull::new_unchecked(self.slot().add(OBJECTS_OFFSET + start));
-            self.region().os().decommit(at, end - start);
+            if !self.region().os().decommit(at, end - start) {
+                return 0;
+            }
         }
         for granule in (start >> GRANULE_SHIFT)..(end >> GRANULE_SHIFT) {
             let first = granule - granule % GRANULES_PER_BLOCK;
             self.block(first as Granule).dirty &= !mask(granule - first, 1);
+            self.free_dirty -= 1;
         }
         end - start
-    }
-
-    /// Bytes of free granules that may have memory behind them.
-    pub(super) fn free_dirty_bytes(&self) -> usize {
-        (0..self.granules)
-            .step_by(GRANULES_PER_BLOCK)
-            .map(|first| self.block_ref(first))
-            .map(|block| (block.free & block.dirty).count_ones() as usize * GRANULE_BYTES)
-            .sum()
-    }
-
-    /// Whether no span is left.
-    pub(super) fn is_empty(&self) -> bool {
-        (0..self.granules)
-            .step_by(GRANULES_PER_BLOCK)
-            .all(|first| self.block_ref(first).free == u16::MAX)
-    }
-
-    fn block_ref(&self, first: Granule) -> &Block {
-        // SAFETY: `first` is below the limit, so its entry is committed; `&self` excludes writers.
-        unsafe { &(*self.span(first)).block }
     }
 
     #[expect(clippy::mut_from_ref, reason = "the caller holds `&mut self`, the heap, throughout")]

@@ -57,6 +57,12 @@ pub struct Heap<O: Os = Linux> {
     pub(super) committed: Committed,
     /// Granules that may still be added before the free objects in the bins are looked through.
     pub(super) growth_left: Granule,
+    /// Spans that exist.
+    pub(super) spans: u32,
+    /// Granules that are free and may have memory behind them, and how many of these the last attempt
+    /// to give them back left.
+    pub(super) free_dirty: u32,
+    pub(super) stuck: u32,
     /// The next heap of the same thread, when this one's slot is full.
     pub(super) next: *mut Heap<O>,
 }
@@ -102,6 +108,9 @@ impl<O: Os> Heap<O> {
             granules_max: 0,
             committed: Committed { head: 0, spans: 0, objects: 0 },
             growth_left: 0,
+            spans: 0,
+            free_dirty: 0,
+            stuck: 0,
             next: null_mut(),
         }
     }

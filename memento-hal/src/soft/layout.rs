@@ -24,8 +24,8 @@ pub const BLOCK_BYTES: usize = GRANULES_PER_BLOCK * GRANULE_BYTES;
 
 /// log2 of a slot's bytes when address space is plentiful.
 pub const SLOT_SHIFT_MAX: u32 = 32;
-/// log2 of a slot's bytes when it is short; a quarter of the slot is metadata and guard then.
-pub const SLOT_SHIFT_MIN: u32 = if cfg!(miri) { 25 } else { 26 };
+/// log2 of a slot's bytes when it is short; half of the slot is metadata and guard then.
+pub const SLOT_SHIFT_MIN: u32 = 25;
 /// Most slots, and so most heaps, of a process.
 pub const SLOTS_MAX: usize = 1024;
 

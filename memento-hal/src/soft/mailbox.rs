@@ -155,6 +155,10 @@ impl<N: Link> Mailbox<N> {
     }
 
     fn change(&self, from: u32, to: u32) -> bool {
+        // Relaxed: looking first leaves the cache line where it is if there is nothing to be had.
+        if self.state.load(Ordering::Relaxed) != from {
+            return false;
+        }
         // Acquire: pairs with the Release in `release`, so that we see the heap as it was left.
         self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }

@@ -29,6 +29,11 @@ impl<O: Os> Soft<O> {
         Self { region: Region::new(os) }
     }
 
+    #[cfg(test)]
+    pub(super) fn region(&self) -> &Region<O> {
+        &self.region
+    }
+
     /// A heap for all the threads that find no slot. Whoever shares it takes turns.
     pub fn attach_last(&self) -> Option<NonNull<Heap<O>>> {
         self.region.attach_last()
@@ -70,23 +75,34 @@ impl<O: Os> Soft<O> {
         bin: Bin,
         zeroed: bool,
     ) -> Option<NonNull<u8>> {
+        // SAFETY: the chain consists of the thread's heaps, and no reference into them is kept.
+        let from = |each: *mut Heap<O>| unsafe {
+            if zeroed { (*each).alloc_zeroed(bin) } else { (*each).alloc(bin) }
+        };
+        // A heap without a block could not even get its first: there is no memory for more of them.
+        let mut barren = false;
         let mut each = heap.as_ptr();
-        loop {
-            // SAFETY: the chain consists of the thread's heaps.
-            let found =
-                unsafe { if zeroed { (*each).alloc_zeroed(bin) } else { (*each).alloc(bin) } };
-            if found.is_some() {
-                return found;
+        while !each.is_null() {
+            if let Some(object) = from(each) {
+                return Some(object);
             }
             // SAFETY: as above.
-            each = unsafe {
-                match NonNull::new((*each).next) {
-                    Some(next) => next.as_ptr(),
-                    None if (*each).granules == 0 => return None,
-                    None => self.extend(&mut *heap.as_ptr())?.as_ptr(),
-                }
-            };
+            unsafe {
+                barren |= (*each).granules == 0;
+                each = (*each).next;
+            }
         }
+        while !barren {
+            // SAFETY: as above.
+            let added = self.extend(unsafe { &mut *heap.as_ptr() })?.as_ptr();
+            if let Some(object) = from(added) {
+                return Some(object);
+            }
+            // An orphan may be full; then the next is tried.
+            // SAFETY: as above.
+            barren = unsafe { (*added).granules == 0 };
+        }
+        None
     }
 
     /// Adds a heap to a thread whose heap is full. The fast path serves it no better than a remote

@@ -5,7 +5,7 @@
 //! empty, until the bins are *sorted*: every free object goes back to its span's own list, and spans
 //! that are free altogether give their granules back for any bin. Sorting happens when the heap would
 //! otherwise have to grow, at most once for every eighth that it grows by, so its cost is bounded by
-//! the growth that it avoids.
+//! the growth that it avoids. Only a heap that cannot grow at all sorts whenever a bin is empty.
 //!
 //! Sorting also checks every object: one that is not the start of a slot is a corruption that aborts
 //! the process. One that is free twice makes a span's list a circle, which is found before the list
@@ -119,13 +119,14 @@ impl<O: Os> Heap<O> {
     /// twice makes it a circle. Checked before the objects, or the span's granules, are used again.
     fn check_free_list(&self, start: Granule) {
         // SAFETY: callers pass the start of a span of ours.
-        let (mut object, count) = unsafe {
+        let (mut object, count, bin) = unsafe {
             let span: *const Span = self.span(start);
-            ((*span).free, (*span).free_count)
+            ((*span).free, (*span).free_count, (*span).bin)
         };
+        let bytes = Bin::new(bin).map_or(0, Bin::span_granules) << super::layout::GRANULE_SHIFT;
         for _ in 0..count {
-            if object.is_null() || self.granule_of(object).wrapping_sub(start) > u32::from(u8::MAX)
-            {
+            let within = object.addr().wrapping_sub(self.granule_start(start).addr());
+            if within >= bytes || !within.is_multiple_of(8) {
                 corruption("free list damaged by a write to freed memory", object.addr());
             }
             // SAFETY: an address in the span, which is committed memory.
@@ -225,7 +226,7 @@ impl<O: Os> Heap<O> {
         // SAFETY: as above.
         let span = unsafe { &mut *self.span(start) };
         if usize::from(span.bin) != k {
-            double_free(object);
+            corruption("double free, or a sized free of another size", object.addr());
         }
         let Some(bin) = Bin::new(span.bin) else { double_free(object) };
         let within = object.addr() - self.granule_start(start).addr();
@@ -294,13 +295,29 @@ impl<O: Os> Heap<O> {
         })
     }
 
-    /// Empties the mailbox of a heap that has no thread, given what was posted.
+    /// Empties the mailbox of a heap that has no thread, given what was posted. Each object goes to
+    /// its span at once: nobody allocates here, so nothing else would sort it.
     pub(super) fn settle_orphan(&mut self, mail: *mut FreeObject) {
         self.change(|heap| {
-            heap.keep_mail(mail);
-            heap.sort();
+            let most = heap.objects_at_most();
+            let mut arrived = 0;
+            let mut list = mail;
+            while !list.is_null() {
+                // SAFETY: `take` gave us the list; posted objects are free slots of ours.
+                let next = unsafe { FreeObject::next(list) };
+                let bin = heap.table(heap.granule_of(list)).load(crate::sync::Ordering::Relaxed);
+                heap.sort_one(usize::from(bin), list);
+                arrived += 1;
+                if arrived > most {
+                    double_free(list);
+                }
+                list = next;
+            }
+            heap.header().remote_frees.add(arrived as u64);
             // One call a block's worth: giving back every granule by itself would be dear.
-            if heap.is_empty() || heap.free_dirty_bytes() >= super::layout::BLOCK_BYTES {
+            let given_up = heap.free_dirty.saturating_sub(heap.stuck);
+            let enough = if heap.spans == 0 { 1 } else { GRANULES_PER_BLOCK as u32 };
+            if given_up >= enough {
                 heap.decommit_free();
             }
         });

@@ -26,6 +26,9 @@ pub struct Region<O: Os> {
     packed: AtomicPtr<u8>,
     /// Slots handed out so far.
     slots: AtomicU32,
+    /// About how many heaps are orphans: 0 saves looking through all slots. Never too few for
+    /// long: whoever makes an orphan adds it.
+    orphans: AtomicU32,
     /// Which slots have a heap.
     ready: [AtomicU8; SLOTS_MAX],
 }
@@ -122,6 +125,7 @@ impl<O: Os> Region<O> {
             os,
             packed: AtomicPtr::new(null_mut()),
             slots: AtomicU32::new(0),
+            orphans: AtomicU32::new(0),
             ready: [const { AtomicU8::new(0) }; SLOTS_MAX],
         }
     }
@@ -153,8 +157,7 @@ impl<O: Os> Region<O> {
             Some(bounds) => bounds,
             None => self.reserve()?,
         };
-        let adopted = self.ready_slots(bounds).find(|slot| header::<O>(*slot).mailbox.adopt());
-        let slot = match adopted {
+        let slot = match self.adopt(bounds) {
             Some(slot) => slot,
             None => self.new_slot(bounds, spare)?,
         };
@@ -162,6 +165,16 @@ impl<O: Os> Region<O> {
         // Relaxed: only the owner compares it with its own heap, see `free`.
         header(slot).primary.store(heap, Ordering::Relaxed);
         NonNull::new(heap)
+    }
+
+    fn adopt(&self, bounds: Bounds) -> Option<*mut u8> {
+        // Relaxed, here and where it is changed: a hint.
+        if self.orphans.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let slot = self.ready_slots(bounds).find(|slot| header::<O>(*slot).mailbox.adopt())?;
+        self.orphans.fetch_sub(1, Ordering::Relaxed);
+        Some(slot)
     }
 
     /// Gives up the heap of an ending thread, and all that hang on it.
@@ -186,6 +199,7 @@ impl<O: Os> Region<O> {
                 let next = core::mem::replace(&mut (*heap).next, null_mut());
                 (*heap).purge();
                 (*heap).header().mailbox.abandon(|mail| (*heap).settle_orphan(mail));
+                self.orphans.fetch_add(1, Ordering::Relaxed);
                 heap = next;
             }
         }
@@ -261,7 +275,8 @@ impl<O: Os> Region<O> {
         };
         let bin = Bin::new(bin).ok_or(FreeFault::NotAllocated)?;
         let span_start = OBJECTS_OFFSET + ((granule - back) << GRANULE_SHIFT);
-        if !(within - span_start).is_multiple_of(bin.size()) {
+        let offset = within - span_start;
+        if !offset.is_multiple_of(bin.size()) || offset / bin.size() >= bin.span_objects() {
             return Err(FreeFault::Misaligned);
         }
         Ok(Located { slot, bin, object: slot.wrapping_add(within).cast() })
@@ -277,6 +292,11 @@ impl<O: Os> Region<O> {
             if !mine.is_null() && primary == mine {
                 continue;
             }
+            // The chains of dead threads fall apart: each heap may get an owner of its own.
+            header.primary.store(null_mut(), Ordering::Relaxed);
+            // SAFETY: the slot is ready, so it has a heap, whose thread does not exist here.
+            unsafe { (*slot.wrapping_add(HEAP_OFFSET).cast::<Heap<O>>()).next = null_mut() };
+            self.orphans.fetch_add(1, Ordering::Relaxed);
             header.mailbox.after_fork(!header.changing.load(Ordering::Relaxed));
         }
     }
@@ -320,12 +340,12 @@ impl<O: Os> Region<O> {
     }
 
     /// Reserves the region: as much as there is, down to one slot. Under a limit on address space
-    /// (`RLIMIT_AS`) at most a quarter of it, since the program needs the rest.
+    /// (`RLIMIT_AS`) at most half of it, since the program needs the rest.
     #[cold]
     fn reserve(&self) -> Option<Bounds> {
         let largest = SLOT_SHIFT_MAX + SLOTS_MAX.ilog2();
         let mut log2 = match self.os.address_limit() {
-            Some(limit) => (limit / 4).max(1).ilog2().min(largest),
+            Some(limit) => (limit / 2).max(1).ilog2().min(largest),
             None => largest,
         };
         while log2 >= SLOT_SHIFT_MIN {
@@ -355,7 +375,7 @@ impl<O: Os> Region<O> {
         }
     }
 
-    /// A slot that was never used, with its heap. A slot whose head cannot be committed is lost.
+    /// A slot that was never used, with its heap.
     fn new_slot(&self, bounds: Bounds, spare: u32) -> Option<*mut u8> {
         let most = (1u32 << bounds.slots_log2).saturating_sub(spare).max(1);
         let claim = |n: u32| (n < most).then_some(n + 1);
@@ -366,6 +386,9 @@ impl<O: Os> Region<O> {
         unsafe {
             let slot = NonNull::new_unchecked(bounds.slot(index));
             if !self.os.commit(slot, head) {
+                // Relaxed, as above. If another thread has claimed the next slot, this one is lost.
+                let order = (Ordering::Relaxed, Ordering::Relaxed);
+                let _ = self.slots.compare_exchange(index + 1, index, order.0, order.1);
                 return None;
             }
             Heap::init(slot, 1 << bounds.slot_shift, head, self);

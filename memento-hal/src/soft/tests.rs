@@ -4,9 +4,10 @@ extern crate std;
 use super::*;
 use crate::hal::Hal;
 use crate::object::FreeFault;
-use crate::os::{Fake, Linux};
+use crate::os::{Fake, Linux, Os};
 use crate::soft::process::Soft;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::boxed::Box;
 use std::vec::Vec;
 
@@ -131,7 +132,7 @@ fn purge_gives_free_granules_back() {
         }
         assert!(heap.purge() >= peak / 2);
         assert_eq!(heap.dirty_bytes(), 0);
-        assert!(heap.is_empty());
+        assert!(heap.spans == 0);
     });
 }
 
@@ -261,7 +262,120 @@ fn a_thread_may_have_several_slots() {
     assert!(again.contains(&core) && again.contains(&more));
 }
 
-impl<O: crate::os::Os> Heap<O> {
+/// Linux, until it is told to refuse commits of some size and more.
+#[derive(Debug)]
+struct Refusing {
+    os: Linux,
+    commits_from: AtomicUsize,
+}
+
+impl Refusing {
+    fn soft() -> Soft<Self> {
+        Soft::new(Self { os: Linux, commits_from: AtomicUsize::new(usize::MAX) })
+    }
+}
+
+// SAFETY: forwards to Linux.
+unsafe impl Os for Refusing {
+    fn page_bytes(&self) -> usize {
+        self.os.page_bytes()
+    }
+    fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        self.os.reserve(bytes, align)
+    }
+    unsafe fn commit(&self, start: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: forwarded.
+        bytes < self.commits_from.load(Ordering::Relaxed) && unsafe { self.os.commit(start, bytes) }
+    }
+    unsafe fn populate(&self, _: NonNull<u8>, _: usize) {}
+    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: forwarded.
+        unsafe { self.os.decommit(start, bytes) }
+    }
+    unsafe fn release(&self, start: NonNull<u8>, bytes: usize) {
+        // SAFETY: forwarded.
+        unsafe { self.os.release(start, bytes) }
+    }
+}
+
+#[test]
+#[cfg(not(miri))]
+fn a_time_without_memory_costs_no_slots() {
+    let soft = Refusing::soft();
+    soft.region().os().commits_from.store(1, Ordering::Relaxed);
+    for _ in 0..2 * layout::SLOTS_MAX {
+        assert!(soft.attach().is_none());
+    }
+    soft.region().os().commits_from.store(usize::MAX, Ordering::Relaxed);
+    assert!(soft.attach().is_some());
+}
+
+#[test]
+#[cfg(not(miri))]
+fn exhaustion_takes_one_slot_at_most() {
+    let soft = Refusing::soft();
+    let core = soft.attach().unwrap();
+    // SAFETY: attached just now; no reference is kept.
+    unsafe {
+        (*core.as_ptr()).alloc(bin(64)).unwrap();
+        let more = soft.extend(&mut *core.as_ptr()).unwrap();
+        (*more.as_ptr()).alloc(bin(64)).unwrap();
+        soft.region().os().commits_from.store(256 << 10, Ordering::Relaxed);
+        while soft.alloc_slow(core, bin(100_000), false).is_some() {}
+        assert!(soft.alloc_slow(core, bin(100_000), false).is_none());
+        let mut heaps = 0;
+        let mut each = core.as_ptr();
+        while !each.is_null() {
+            heaps += 1;
+            each = (*each).next;
+        }
+        assert!(heaps <= 3, "{heaps} heaps");
+    }
+}
+
+#[test]
+#[cfg(not(miri))]
+fn in_a_fork_child_the_chain_of_a_dead_thread_falls_apart() {
+    let soft = Soft::new(Linux);
+    let first = soft.attach().unwrap();
+    // SAFETY: attached to this test, which plays the parts of several threads in turn.
+    unsafe {
+        let second = soft.extend(&mut *first.as_ptr()).unwrap();
+        let object = (*second.as_ptr()).alloc(bin(64)).unwrap();
+        soft.fork_child(None);
+        assert_eq!(soft.attach(), Some(first));
+        assert!((*first.as_ptr()).next.is_null());
+        (*first.as_ptr()).give_back(object).unwrap();
+        let given = (*second.as_ptr()).bins[bin(64).index()] == object.as_ptr().cast();
+        assert!(!given, "an object of a heap that is nobody's was not posted");
+        assert_eq!(soft.attach(), Some(second));
+    }
+}
+
+#[test]
+fn what_the_system_does_not_take_back_is_not_taken_for_zero() {
+    let os = Fake::new();
+    os.limit_reservations(1 << layout::SLOT_SHIFT_MIN);
+    os.refuse_decommits();
+    let soft = Soft::new(os);
+    with_heap(&soft, |heap| {
+        let object = heap.alloc(bin(100_000)).unwrap();
+        // SAFETY: the object has this many bytes, and is not used afterwards.
+        unsafe {
+            object.write_bytes(0xa5, 100_000);
+            heap.give_back(object).unwrap();
+        }
+        assert_eq!(heap.purge(), 0);
+        let object = heap.alloc_zeroed(bin(100_000)).unwrap();
+        // SAFETY: as above; all bytes are initialised.
+        unsafe {
+            assert!(core::slice::from_raw_parts(object.as_ptr(), 100_000).iter().all(|b| *b == 0));
+            heap.give_back(object).unwrap();
+        }
+    });
+}
+
+impl<O: Os> Heap<O> {
     /// Bytes that may have memory behind them.
     fn dirty_bytes(&self) -> usize {
         let mut usage = Usage::ZERO;

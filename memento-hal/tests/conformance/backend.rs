@@ -186,7 +186,7 @@ unsafe impl<O: Os> Os for Starved<O> {
         unsafe { self.os.populate(start, bytes) }
     }
 
-    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) {
+    unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
         // SAFETY: forwarded.
         unsafe { self.os.decommit(start, bytes) }
     }

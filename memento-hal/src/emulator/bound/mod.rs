@@ -14,7 +14,6 @@
 //!
 //! It must not know where threads come from, nor what a request larger than 512 bytes is.
 
-mod lock;
 #[cfg(not(loom))]
 mod reservation;
 #[cfg(all(test, not(loom)))]

@@ -1,6 +1,5 @@
 //! The backend of a process, and its cores.
 
-use super::lock::ForkLock;
 use super::reservation::Wiring;
 use super::words::Words;
 use crate::counters::{CounterBlock, Counters};
@@ -12,6 +11,7 @@ use crate::emulator::region::slot_at;
 use crate::emulator::{Bus, Core, free_without_core};
 use crate::geometry::{CLASSES, SizeClass};
 use crate::hal::{Hal, ProcessHal};
+use crate::lock::{ForkLock, this_thread};
 use crate::object::{FreeFault, ObjectAllocator};
 use crate::os::{Linux, Os};
 use core::fmt;
@@ -77,18 +77,12 @@ impl<O: Os> fmt::Debug for EmuCore<O> {
     }
 }
 
-/// A number that no other thread has at the same time, and that the thread keeps in a fork child.
-fn thread_number() -> usize {
-    // SAFETY: no preconditions; the result is the address of a thread-local variable.
-    unsafe { libc::__errno_location() }.addr()
-}
-
 /// The page allocator behind the lock.
 struct LockedPages<'a>(&'a ForkLock<Shared>);
 
 impl SharedPages for LockedPages<'_> {
     fn with<R>(&self, f: impl FnOnce(&mut Pages) -> R) -> Option<R> {
-        self.0.with(thread_number(), |shared| shared.pages.as_mut().map(f))?
+        self.0.with(this_thread(), |shared| shared.pages.as_mut().map(f))?
     }
 }
 
@@ -117,7 +111,7 @@ impl<O: Os> Emu<O> {
     pub fn configure(&self, params: Params) -> Result<(), ParamError> {
         params.validate()?;
         let late = Err(ParamError::Conflict("the emulator runs already"));
-        let set = self.lock.with(thread_number(), |shared| {
+        let set = self.lock.with(this_thread(), |shared| {
             if shared.pages.is_some() {
                 return late;
             }
@@ -241,7 +235,7 @@ impl<O: Os> Emu<O> {
 
     /// Runs `f` on every block of counters that lies in a core, or in `self`.
     fn for_own_counters(&self, mut f: impl FnMut(&CounterBlock)) {
-        self.lock.with(thread_number(), |shared| {
+        self.lock.with(this_thread(), |shared| {
             f(&shared.detached);
             let Some(wiring) = self.wiring() else { return };
             for id in (0..shared.cores).map(CoreId) {
@@ -329,7 +323,7 @@ unsafe impl<O: Os> Hal for Emu<O> {
     const NAME: &'static str = "emu";
 
     fn attach(&self) -> Option<NonNull<Self::Core>> {
-        let core = self.lock.with(thread_number(), |shared| self.take_core(shared))??;
+        let core = self.lock.with(this_thread(), |shared| self.take_core(shared))??;
         if let Some(source) = self.source() {
             // SAFETY: the core is the calling thread's from now on.
             unsafe { (*core.as_ptr()).counters = NonNull::from((source.block)()) };
@@ -341,7 +335,7 @@ unsafe impl<O: Os> Hal for Emu<O> {
         // SAFETY: the caller gives up the core, so nobody else uses it.
         let core = unsafe { &mut *core.as_ptr() };
         core.wired(|core, bus| core.flush(bus));
-        self.lock.with(thread_number(), |shared| {
+        self.lock.with(this_thread(), |shared| {
             core.next_dead = shared.dead.replace(core.id);
         });
     }
@@ -368,12 +362,12 @@ unsafe impl<O: Os> Hal for Emu<O> {
         let free = |counters: &CounterBlock| self.free_counted(wiring, object, counters);
         // In a signal handler inside the lock the count is lost, the free is not.
         self.lock
-            .with(thread_number(), |shared| free(&shared.detached))
+            .with(this_thread(), |shared| free(&shared.detached))
             .unwrap_or_else(|| free(&CounterBlock::new()))
     }
 
     fn fork_prepare(&self) {
-        self.lock.hold(thread_number());
+        self.lock.hold(this_thread());
     }
 
     unsafe fn fork_parent(&self) {

@@ -122,7 +122,9 @@ fn memory_is_committed_inside_the_reservation_only() {
             unsafe { self.0.commit(start, bytes) }
         }
         unsafe fn populate(&self, _: NonNull<u8>, _: usize) {}
-        unsafe fn decommit(&self, _: NonNull<u8>, _: usize) {}
+        unsafe fn decommit(&self, _: NonNull<u8>, _: usize) -> bool {
+            true
+        }
         unsafe fn release(&self, start: NonNull<u8>, bytes: usize) {
             // SAFETY: forwarded.
             unsafe { self.0.release(start, bytes) }

@@ -1,4 +1,7 @@
-//! The lock of the page allocator: a spin lock that a thread can hold across `fork`.
+//! A lock for slow paths that a thread can hold across `fork`.
+//!
+//! Waiting threads spin, then give way, then sleep: under real-time scheduling a thread that only
+//! gives way can keep an owner of lower priority from ever running.
 //!
 //! Between [`ForkLock::hold`] and [`ForkLock::release`] other fork handlers of the same thread may
 //! allocate, so the holder may enter again. It may not enter from inside: a signal handler that
@@ -8,7 +11,8 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering, spin_loop};
 use core::cell::UnsafeCell;
 
 /// A value that one thread at a time reaches.
-pub(super) struct ForkLock<T> {
+#[derive(Debug)]
+pub struct ForkLock<T> {
     /// Number of the thread that holds the lock; 0 if none does.
     owner: AtomicUsize,
     /// A critical section is running. Written by the owner alone.
@@ -96,8 +100,10 @@ impl<T> ForkLock<T> {
         let mut tries = 0u32;
         // Acquire pairs with the release in `leave`: the last owner's writes are seen.
         while self.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            tries += 1;
-            if tries.is_multiple_of(64) {
+            tries = tries.saturating_add(1);
+            if tries > SPINS + YIELDS {
+                sleep_briefly();
+            } else if tries > SPINS {
                 give_way();
             }
             spin_loop();
@@ -111,6 +117,27 @@ impl<T> ForkLock<T> {
             // Release pairs with the acquire in `enter`.
             self.owner.store(0, Ordering::Release);
         }
+    }
+}
+
+/// Attempts before a waiting thread gives way, and then before it sleeps between attempts.
+const SPINS: u32 = 64;
+const YIELDS: u32 = 256;
+
+/// A number for the calling thread that a fork keeps: the address of its `errno`.
+pub fn this_thread() -> usize {
+    // SAFETY: the C library always has a place for errno; only its address is taken.
+    unsafe { libc::__errno_location() }.addr()
+}
+
+/// Lets even a thread of lower priority run.
+#[cold]
+fn sleep_briefly() {
+    #[cfg(not(loom))]
+    // SAFETY: `time` is a valid time, and nobody asks for what is left of it.
+    unsafe {
+        let time = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
+        libc::nanosleep(&raw const time, core::ptr::null_mut());
     }
 }
 
