@@ -37,10 +37,12 @@ impl Bindings {
             let text = String::from_utf8_lossy(&bytes);
             let mut served = false;
             // A program linked at a fixed address that takes malloc's address has an entry of its
-            // own for it, which only jumps on to what the program itself is bound to.
+            // own for it, which only jumps on to what the program itself is bound to. And a program
+            // may have an `operator new` of its own, over the shim's malloc.
             let bindings: Vec<_> = text.lines().filter_map(Binding::parse).collect();
             let entry = |b: &Binding| {
-                bindings.iter().any(|p| p.from == b.to && p.to == shim && p.symbol == b.symbol)
+                let leads_on = |symbol| symbol == b.symbol || b.is_operator() && symbol == "malloc";
+                bindings.iter().any(|p| p.from == b.to && p.to == shim && leads_on(p.symbol))
             };
             for binding in bindings.iter().filter(|binding| binding.allocates()) {
                 let good = binding.to == shim || entry(binding);
@@ -73,6 +75,11 @@ impl<'a> Binding<'a> {
         Some(Self { from, to, symbol })
     }
 
+    /// Whether the symbol is C++'s, which a program may replace.
+    fn is_operator(&self) -> bool {
+        self.symbol.starts_with("_Zn")
+    }
+
     /// Whether the symbol hands out memory.
     fn allocates(&self) -> bool {
         ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "_Znwm", "_Znam"]
@@ -103,6 +110,13 @@ mod tests {
         let entry = " 1:\tbinding file c [0] to a [0]: normal symbol `malloc' [GLIBC_2.2.5]\n\
                      1:\tbinding file a [0] to /x/lib.so [0]: normal symbol `malloc' [GLIBC_2.2.5]";
         assert_eq!(record(entry).served_by(Path::new("/x/lib.so")), 1);
+    }
+
+    #[test]
+    fn a_programs_own_operator_new_counts_over_the_shims_malloc() {
+        let own = " 1:\tbinding file c [0] to a [0]: normal symbol `_Znwm' [GLIBCXX_3.4]\n\
+                   1:\tbinding file a [0] to /x/lib.so [0]: normal symbol `malloc' [GLIBC_2.2.5]";
+        assert_eq!(record(own).served_by(Path::new("/x/lib.so")), 1);
     }
 
     #[test]

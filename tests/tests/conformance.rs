@@ -41,6 +41,11 @@ fn the_operators_answer_like_libstdcxx() {
     same_answers(Language::Cxx, "cxx/operators.cpp", 80);
 }
 
+#[test]
+fn a_program_that_replaces_the_plain_operators_gets_all_forms() {
+    same_answers(Language::Cxx, "cxx/replaced.cpp", 5);
+}
+
 /// glibc 2.36 still rounds `aligned_alloc`'s alignment up where C17 and later glibc say `EINVAL`,
 /// and lacks C23's sized frees, so that these have expected answers instead of a comparison.
 #[test]

@@ -5,6 +5,10 @@
 //! handler and the throw unwind, and no Rust frame may be on the stack then, so that these forms
 //! are assembly around one Rust call: eight instructions when memory is there.
 //!
+//! A program may replace some forms and not others; C++ defines the others by the plain ones. So
+//! sized and array forms jump to the plain form that the program sees, its own or ours, and what one
+//! of them allocated the other can free.
+//!
 //! The `nothrow` forms turn what the handler throws into null, as the standard asks: their slow
 //! path carries a catch-all in the form in which a C++ compiler would have written it.
 
@@ -14,11 +18,15 @@
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __operator_new {
-    ($($name:ident($($arg:ident),*) $attempt:ident, $slow:ident;)*) => {$(
-        #[unsafe(no_mangle)]
+    ($($(#[$export:meta])? $name:ident($($arg:ident),*) $attempt:ident, $slow:ident;)*) => {$(
+        $(#[$export])?
         #[unsafe(naked)]
         unsafe extern "C" fn $name($($arg: usize),*) -> *mut c_void {
             naked_asm!(
+                // A second name that nobody can replace, to tell whether somebody did.
+                concat!(".globl memento_own_", stringify!($name)),
+                concat!(".hidden memento_own_", stringify!($name)),
+                concat!("memento_own_", stringify!($name), ":"),
                 ".cfi_startproc",
                 "push rsi",
                 ".cfi_adjust_cfa_offset 8",
@@ -137,72 +145,80 @@ macro_rules! __export_operators {
                 slow_nothrow_aligned attempt_aligned;
             }
             $crate::__operator_new! {
+                #[unsafe(no_mangle)]
                 _Znwm(_size) attempt, slow;
-                _Znam(_size) attempt, slow;
+                #[unsafe(no_mangle)]
                 _ZnwmSt11align_val_t(_size, _align) attempt_aligned, slow_aligned;
-                _ZnamSt11align_val_t(_size, _align) attempt_aligned, slow_aligned;
-                _ZnwmRKSt9nothrow_t(_size, _tag) attempt, slow_nothrow;
-                _ZnamRKSt9nothrow_t(_size, _tag) attempt, slow_nothrow;
-                _ZnwmSt11align_val_tRKSt9nothrow_t(_size, _align, _tag)
-                    attempt_aligned, slow_nothrow_aligned;
-                _ZnamSt11align_val_tRKSt9nothrow_t(_size, _align, _tag)
-                    attempt_aligned, slow_nothrow_aligned;
+                nothrow(_size) attempt, slow_nothrow;
+                nothrow_aligned(_size, _align) attempt_aligned, slow_nothrow_aligned;
             }
-            $crate::__operator_delete! {
-                _ZdlPv();
-                _ZdaPv();
-                _ZdlPvRKSt9nothrow_t(_tag);
-                _ZdaPvRKSt9nothrow_t(_tag);
-                _ZdlPvSt11align_val_t(_align);
-                _ZdaPvSt11align_val_t(_align);
-                _ZdlPvSt11align_val_tRKSt9nothrow_t(_align, _tag);
-                _ZdaPvSt11align_val_tRKSt9nothrow_t(_align, _tag);
+            $crate::__operator_new_nothrow! {
+                _ZnwmRKSt9nothrow_t nothrow "_Znwm";
+                _ZnamRKSt9nothrow_t nothrow "_Znwm";
+                _ZnwmSt11align_val_tRKSt9nothrow_t nothrow_aligned "_ZnwmSt11align_val_t";
+                _ZnamSt11align_val_tRKSt9nothrow_t nothrow_aligned "_ZnwmSt11align_val_t";
             }
-
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn _ZdlPvm(object: *mut c_void, size: usize) {
-                // SAFETY: C++'s contract: null, or from `operator new` with this size.
-                unsafe { c::free_sized(&HEAP, object, size) }
-            }
-
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn _ZdaPvm(object: *mut c_void, size: usize) {
-                // SAFETY: as above, of `operator new[]`.
-                unsafe { c::free_sized(&HEAP, object, size) }
+            $crate::__operator_by_another! {
+                _Znam "_Znwm";
+                _ZnamSt11align_val_t "_ZnwmSt11align_val_t";
+                _ZdlPvm "_ZdlPv";
+                _ZdaPv "_ZdlPv";
+                _ZdaPvm "_ZdlPv";
+                _ZdlPvRKSt9nothrow_t "_ZdlPv";
+                _ZdaPvRKSt9nothrow_t "_ZdlPv";
+                _ZdlPvmSt11align_val_t "_ZdlPvSt11align_val_t";
+                _ZdaPvSt11align_val_t "_ZdlPvSt11align_val_t";
+                _ZdaPvmSt11align_val_t "_ZdlPvSt11align_val_t";
+                _ZdlPvSt11align_val_tRKSt9nothrow_t "_ZdlPvSt11align_val_t";
+                _ZdaPvSt11align_val_tRKSt9nothrow_t "_ZdlPvSt11align_val_t";
             }
 
             #[unsafe(no_mangle)]
-            unsafe extern "C" fn _ZdlPvmSt11align_val_t(
-                object: *mut c_void,
-                size: usize,
-                align: usize,
-            ) {
-                // SAFETY: C++'s contract: null, or from the aligned `operator new` with these.
-                unsafe { c::free_aligned_sized(&HEAP, object, align, size) }
+            unsafe extern "C" fn _ZdlPv(object: *mut c_void) {
+                // SAFETY: C++'s contract: null, or from `operator new`.
+                unsafe { c::free(&HEAP, object) }
             }
 
             #[unsafe(no_mangle)]
-            unsafe extern "C" fn _ZdaPvmSt11align_val_t(
-                object: *mut c_void,
-                size: usize,
-                align: usize,
-            ) {
-                // SAFETY: as above, of `operator new[]`.
-                unsafe { c::free_aligned_sized(&HEAP, object, align, size) }
+            unsafe extern "C" fn _ZdlPvSt11align_val_t(object: *mut c_void, _align: usize) {
+                // SAFETY: C++'s contract: null, or from the aligned `operator new`.
+                unsafe { c::free(&HEAP, object) }
             }
         }
     };
 }
 
-/// The unsized forms of `operator delete`: what else they are told does not matter.
+/// Forms that do what another does, with the same first arguments: they jump to the one that the
+/// program sees.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __operator_delete {
-    ($($name:ident($($rest:ident),*);)*) => {$(
+macro_rules! __operator_by_another {
+    ($($name:ident $other:literal;)*) => {$(
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name(object: *mut c_void $(, $rest: usize)*) {
-            // SAFETY: C++'s contract: null, or from the matching `operator new`.
-            unsafe { c::free(&HEAP, object) }
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(concat!("jmp qword ptr [rip + ", $other, "@GOTPCREL]"))
+        }
+    )*};
+}
+
+/// The nothrow forms: ours, or if the program replaced the plain form then that one, which throws
+/// where this should give null.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __operator_new_nothrow {
+    ($($name:ident $own:ident $plain:literal;)*) => {$(
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() -> *mut c_void {
+            naked_asm!(
+                concat!("mov rax, qword ptr [rip + ", $plain, "@GOTPCREL]"),
+                concat!("lea rcx, [rip + memento_own_", $plain, "]"),
+                "cmp rax, rcx",
+                "je {own}",
+                "jmp rax",
+                own = sym $own,
+            )
         }
     )*};
 }

@@ -5,6 +5,9 @@
 //! loader would have to do is taken away here: start files and their constructors, separate
 //! pages for code, libraries besides libc, symbol look-ups for our own calls.
 
+/// The forms of `operator new` and `operator delete` by which C++ defines the others.
+const REPLACEABLE: [&str; 4] = ["_Znwm", "_ZnwmSt11align_val_t", "_ZdlPv", "_ZdlPvSt11align_val_t"];
+
 /// Prints the linker's arguments for Cargo. `name` becomes the object's `DT_SONAME`, by which the
 /// loader and `memento run` recognise it whatever the file is called.
 pub fn preload_object(name: &str) {
@@ -16,11 +19,13 @@ pub fn preload_object(name: &str) {
         "-Wl,--gc-sections",
         // Calls between our own exports go straight, not through the PLT, and cannot be
         // interposed half-way.
-        "-Wl,-Bsymbolic",
+        "-Wl,-Bsymbolic-functions",
         "-Wl,--hash-style=gnu",
         // Thread-local storage must be found at start-up (initial-exec), and everything must be
         // bound then: a lazy binding could allocate inside malloc.
         "-Wl,-z,now",
+        // Threads that end call back into the object, so it stays even if somebody closes it.
+        "-Wl,-z,nodelete",
         // No build id: the file is reproducible without it, and smaller.
         "-Wl,--build-id=none",
         // A missing symbol is an error here, not in the process that preloads us.
@@ -30,5 +35,11 @@ pub fn preload_object(name: &str) {
         println!("cargo::rustc-cdylib-link-arg={argument}");
     }
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,{name}");
+    // What C++ lets a program replace one by one: here our own references find the program's.
+    let list = std::path::Path::new(&std::env::var_os("OUT_DIR").expect("Cargo sets OUT_DIR"))
+        .join("replaceable.list");
+    std::fs::write(&list, format!("{{ {} }};\n", REPLACEABLE.map(|s| format!("{s};")).join(" ")))
+        .expect("OUT_DIR is writable");
+    println!("cargo::rustc-cdylib-link-arg=-Wl,--dynamic-list={}", list.display());
     println!("cargo::rerun-if-changed=build.rs");
 }
