@@ -37,6 +37,9 @@ unsafe impl Send for NonNullBlock {}
 impl Fake {
     /// Page size that it claims.
     pub const PAGE_BYTES: usize = 4096;
+    /// Largest reservation of all. A system refuses what no address space holds; Miri would end the
+    /// run instead.
+    const ADDRESS_SPACE: usize = 1 << 40;
 
     /// No failures.
     pub fn new() -> Self {
@@ -72,7 +75,7 @@ unsafe impl Os for Fake {
 
     fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
         let limit = self.reserve_limit.load(Ordering::Relaxed);
-        if limit != 0 && bytes > limit {
+        if bytes > Self::ADDRESS_SPACE || (limit != 0 && bytes > limit) {
             return None;
         }
         // Aligned by hand: the system's allocator gives large blocks of small alignment as fresh
