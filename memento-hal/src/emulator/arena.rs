@@ -139,6 +139,12 @@ impl<'a, S: Store> Header<'a, S> {
         self.store.load(self.word((slot / 64) as u64)) >> (slot % 64) & 1 == 1
     }
 
+    /// The slots of bitmap word `w` that are allocated.
+    #[inline]
+    pub fn allocated(&self, w: usize) -> u64 {
+        self.store.load(self.word(w as u64))
+    }
+
     /// Marks `slot` allocated. By the owner.
     #[inline]
     pub fn set(&self, slot: usize) {

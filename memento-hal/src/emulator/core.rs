@@ -197,7 +197,9 @@ impl Core {
         while let Some(arena) = queued {
             let header = Header::new(bus.store, arena);
             let was_full = header.is_full();
-            queued = remote::take(bus.store, arena, class);
+            let taken = remote::take(bus.store, arena, class);
+            queued = taken.next;
+            bus.counters.faults.add(u64::from(taken.faults));
             if self.hot.arena(class) == Some(arena) {
                 self.hot.mark_dirty(class);
             } else if was_full && !header.is_full() {
