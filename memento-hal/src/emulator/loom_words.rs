@@ -7,10 +7,12 @@ use std::collections::HashMap;
 /// Those words that a model needs; all others are zero and never written.
 pub(super) struct Words {
     pub words: HashMap<u64, AtomicU64>,
-    /// Loads are read-modify-writes. Loom looks for other orders of two accesses only if no access by
-    /// the same thread lies between them, and so overlooks most orders of "load, then change" on a
-    /// word. With such loads it finds them all, but none returns an old value; so every model runs
-    /// both ways.
+    /// Where arenas begin; below lies the queue.
+    pub region: u64,
+    /// Loads of the queue's head are read-modify-writes. Loom looks for other orders of two
+    /// accesses only if no access by the same thread lies between them, and so overlooks most
+    /// orders of "load, then compare and exchange". With such loads it finds them all, but none
+    /// returns an old value; so every model runs both ways.
     pub strong_loads: bool,
 }
 
@@ -26,7 +28,7 @@ impl Store for Words {
     }
     fn load(&self, at: u64) -> u64 {
         let Some(word) = self.words.get(&at) else { return 0 };
-        if self.strong_loads {
+        if self.strong_loads && at < self.region {
             word.fetch_or(0, Ordering::AcqRel)
         } else {
             word.load(Ordering::Acquire)

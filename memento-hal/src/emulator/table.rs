@@ -190,7 +190,7 @@ mod loom_tests {
             let entries = (0..).zip(frames).map(|(level, frame)| entry_at(frame, level, va));
             let words = entries.chain([va]).map(|at| (at, AtomicU64::new(0))).collect();
             let region = layout.region.start();
-            let words = Arc::new(Words { words, strong_loads: false });
+            let words = Arc::new(Words { words, region, strong_loads: false });
             // The reader is the second thread: loom lets it run behind the writer, where each of its
             // loads may return what was there before.
             let reader = Arc::clone(&words);
