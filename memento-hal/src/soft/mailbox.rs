@@ -146,12 +146,15 @@ impl<N: Link> Mailbox<N> {
 
     /// In a fork child, for a heap that is not the calling thread's: `consistent` says whether no
     /// change was under way. The child has one thread, so nobody races.
-    pub fn after_fork(&self, consistent: bool) {
+    /// Tells whether the heap has become an orphan by it.
+    pub fn after_fork(&self, consistent: bool) -> bool {
+        // Relaxed, as nobody races.
         let state = self.state.load(Ordering::Relaxed);
+        let orphaned = consistent && state == OWNED;
         if state == OWNED || state == BUSY {
-            let next = if consistent && state == OWNED { ORPHAN } else { FROZEN };
-            self.state.store(next, Ordering::Relaxed);
+            self.state.store(if orphaned { ORPHAN } else { FROZEN }, Ordering::Relaxed);
         }
+        orphaned
     }
 
     fn change(&self, from: u32, to: u32) -> bool {
@@ -322,10 +325,10 @@ mod tests {
     #[test]
     fn after_fork_a_heap_in_change_is_frozen() {
         let whole = Heap::owned();
-        whole.mailbox.after_fork(true);
+        assert!(whole.mailbox.after_fork(true));
         assert!(whole.mailbox.adopt());
         let torn = Heap::owned();
-        torn.mailbox.after_fork(false);
+        assert!(!torn.mailbox.after_fork(false));
         assert!(!torn.mailbox.adopt());
     }
 }

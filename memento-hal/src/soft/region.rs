@@ -28,7 +28,7 @@ pub struct Region<O: Os> {
     slots: AtomicU32,
     /// About how many heaps are orphans: 0 saves looking through all slots. Never too few for
     /// long: whoever makes an orphan adds it.
-    orphans: AtomicU32,
+    pub(super) orphans: AtomicU32,
     /// Which slots have a heap.
     ready: [AtomicU8; SLOTS_MAX],
 }
@@ -296,8 +296,9 @@ impl<O: Os> Region<O> {
             header.primary.store(null_mut(), Ordering::Relaxed);
             // SAFETY: the slot is ready, so it has a heap, whose thread does not exist here.
             unsafe { (*slot.wrapping_add(HEAP_OFFSET).cast::<Heap<O>>()).next = null_mut() };
-            self.orphans.fetch_add(1, Ordering::Relaxed);
-            header.mailbox.after_fork(!header.changing.load(Ordering::Relaxed));
+            if header.mailbox.after_fork(!header.changing.load(Ordering::Relaxed)) {
+                self.orphans.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

@@ -353,6 +353,11 @@ fn in_a_fork_child_the_chain_of_a_dead_thread_falls_apart() {
         let given = (*second.as_ptr()).bins[bin(64).index()] == object.as_ptr().cast();
         assert!(!given, "an object of a heap that is nobody's was not posted");
         assert_eq!(soft.attach(), Some(second));
+        // Forks of forks count each orphan once, or every new thread would search for one in vain.
+        soft.fork_child(Some(first));
+        soft.fork_child(Some(first));
+        assert_eq!(soft.attach(), Some(second));
+        assert_eq!(soft.region().orphans.load(Ordering::Relaxed), 0);
     }
 }
 
