@@ -120,9 +120,11 @@ fn interrupted_at_a_terminal(shell: &str, program: &str) -> (Vec<String>, Option
     // `script` runs it on a terminal of its own, and types what it reads.
     let memento = env!("CARGO_BIN_EXE_memento");
     let program = program.replace('$', "\\$");
-    let line = format!("{memento} run --report none -- {shell} -c \"{program}\"");
+    // `exec`: a shell that waited would die of the key itself.
+    let line = format!("exec {memento} run --report none -- {shell} -c \"{program}\"");
     let mut child = std::process::Command::new("script")
         .args(["-qec", &line, "/dev/null"])
+        .env("SHELL", "/bin/sh")
         .env("MEMENTO_LIB_DIR", common::libraries())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
