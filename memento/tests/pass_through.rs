@@ -141,7 +141,8 @@ fn interrupted_at_a_terminal(shell: &str, program: &str) -> (Vec<String>, Option
 }
 
 /// `noflsh`: otherwise the terminal throws away, after it has sent the signal, what was written to it.
-const LISTENER: &str = "stty noflsh; trap 'echo caught' INT; echo ready; read a; read b; echo done; exit 5";
+const LISTENER: &str =
+    "stty noflsh; trap 'echo caught' INT; echo ready; read a; read b; echo done; exit 5";
 
 #[test]
 fn a_key_at_the_terminal_reaches_the_program_and_memento_stays() {
