@@ -1,5 +1,5 @@
 //! The workload functions (`benches/functions`) compute what they always computed: on the stock
-//! allocator, on `libmemento.so`, and with every Python object through malloc.
+//! allocator, on `libmemento.so`, and Python's also with every object through malloc.
 
 use memento_tests::{Bindings, Outcome, Shim, directory, run};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,16 @@ impl Language {
             interpreter: answer("python3", &["-c", "import sys; print(sys.executable)"]),
             third_party: &["mako_page"],
             pins: "requirements.txt",
+        }
+    }
+
+    fn node() -> Self {
+        Self {
+            name: "node",
+            extension: "js",
+            interpreter: answer("node", &["-p", "process.execPath"]),
+            third_party: &["markdown_page"],
+            pins: "package.json",
         }
     }
 
@@ -118,8 +128,13 @@ fn python_with_every_object_through_malloc() {
 }
 
 #[test]
+fn node() {
+    computed(&Language::node(), &[]);
+}
+
+#[test]
 fn unknown_arguments_are_refused() {
-    for language in [Language::python()] {
+    for language in [Language::python(), Language::node()] {
         for function in language.functions() {
             for arguments in [&["huge"][..], &["--repeat"], &["tiny", "--repeat", "0"]] {
                 let outcome = run(&mut language.command(&function, arguments));
