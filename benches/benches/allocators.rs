@@ -2,7 +2,7 @@
 //! allocator, each called through `GlobalAlloc` by the same code.
 //!
 //! What a pattern costs in a loop says little about a program; whole programs are compared by
-//! `src/main.rs`. These are for seeing what a change to one path does.
+//! `suite` and `compare`. These are for seeing what a change to one path does.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use memento_alloc::Memento;

@@ -1,0 +1,210 @@
+//! Runs rows under allocators in turns, and writes down every round.
+//!
+//! Each round runs every allocator once, close together in time, and begins with another one than the round
+//! before. Whether a row gets more rounds is decided by how wide its intervals are, never by what
+//! they say.
+
+use crate::allocators::Allocator;
+use crate::fair;
+use crate::launch::Launcher;
+use crate::results::{Grid, Line, Log, Measured, Timed, Watched};
+use crate::rows::Row;
+use anyhow::{Context, Result};
+use memento::engine::Sample;
+
+/// How long to go on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Plan {
+    /// Rounds that are thrown away.
+    pub warmup: usize,
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Most rounds for a row whose intervals are wide.
+    pub max_rounds: usize,
+    /// How wide an interval of a ratio may be, as a fraction of the ratio.
+    pub precision: f64,
+    /// Rounds in which programs are watched instead of timed.
+    pub watched: usize,
+}
+
+/// A run that is under way.
+pub struct Session<'a> {
+    /// Its name.
+    pub id: String,
+    /// What every round runs.
+    pub allocators: Vec<Allocator>,
+    /// How long to go on.
+    pub plan: Plan,
+    /// Where samples go.
+    pub log: Log,
+    /// Hears what is about to be run.
+    pub progress: &'a mut dyn FnMut(&str),
+}
+
+impl Session<'_> {
+    /// Measures one row.
+    ///
+    /// # Errors
+    /// The first of an execution or of the log. What was written before stays.
+    pub fn measure(&mut self, row: &Row, launcher: &mut dyn Launcher) -> Result<()> {
+        self.log.append(&[Line::Row(Measured::from(row))])?;
+        let names = self.allocators.iter().map(|allocator| allocator.name.clone()).collect();
+        let mut grid = Grid { allocators: names, rounds: Vec::new() };
+        for number in 0..self.plan.warmup + self.plan.max_rounds.max(self.plan.rounds) {
+            let mut round = self.round(row, number, launcher)?;
+            if number < self.plan.warmup {
+                continue;
+            }
+            self.log.append(&round.iter().cloned().map(Line::Timed).collect::<Vec<_>>())?;
+            round.sort_by_key(|timed| grid.position(&timed.by));
+            grid.rounds.push(round);
+            if grid.rounds.len() >= self.plan.rounds && fair::widest(&grid) <= self.plan.precision {
+                break;
+            }
+        }
+        (0..self.plan.watched).try_for_each(|_| self.watch(row, launcher))
+    }
+
+    fn round(
+        &mut self,
+        row: &Row,
+        number: usize,
+        launcher: &mut dyn Launcher,
+    ) -> Result<Vec<Timed>> {
+        let count = self.allocators.len();
+        let mut round = Vec::with_capacity(count);
+        for turn in 0..count {
+            let allocator = &self.allocators[(turn + number) % count];
+            (self.progress)(&format!("{}, round {number}, {}", row.name, allocator.name));
+            let sample = launcher
+                .launch(row, allocator)
+                .with_context(|| format!("{} under {}", row.name, allocator.name))?;
+            round.push(timed(&self.id, row, allocator, number, turn, &sample));
+        }
+        Ok(round)
+    }
+
+    fn watch(&mut self, row: &Row, launcher: &mut dyn Launcher) -> Result<()> {
+        for allocator in &self.allocators {
+            (self.progress)(&format!("{}, watched, {}", row.name, allocator.name));
+            let Some(residency) = launcher.watch(row, allocator)? else { continue };
+            self.log.append(&[Line::Watched(Watched {
+                run: self.id.clone(),
+                row: row.name.clone(),
+                by: allocator.name.clone(),
+                mean_kib: residency.mean_rss as u64 >> 10,
+                anonymous_kib: residency.peak_anonymous >> 10,
+            })])?;
+        }
+        Ok(())
+    }
+}
+
+fn timed(
+    id: &str,
+    row: &Row,
+    allocator: &Allocator,
+    round: usize,
+    turn: usize,
+    sample: &Sample,
+) -> Timed {
+    Timed {
+        run: id.into(),
+        row: row.name.clone(),
+        by: allocator.name.clone(),
+        round,
+        turn,
+        wall_us: sample.wall_ns / 1000,
+        user_us: sample.user_ns / 1000,
+        kernel_us: sample.system_ns / 1000,
+        faults: sample.minor_faults,
+        peak_kib: sample.peak_rss_bytes >> 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::residency::Residency;
+    use crate::results::Results;
+    use crate::rows::parse;
+    use memento::engine::Exit;
+
+    /// Says what each execution costs, without running anything.
+    struct Fake<F>(Vec<String>, F);
+
+    impl<F: FnMut(usize, &str) -> Result<u64>> Launcher for Fake<F> {
+        fn launch(&mut self, _: &Row, allocator: &Allocator) -> Result<Sample> {
+            let cost = (self.1)(self.0.len(), &allocator.name)?;
+            self.0.push(allocator.name.clone());
+            Ok(Sample {
+                exit: Exit { code: Some(0), signal: None },
+                wall_ns: cost,
+                user_ns: cost,
+                system_ns: 0,
+                minor_faults: 1,
+                major_faults: 0,
+                peak_rss_bytes: 4096,
+                voluntary_switches: 0,
+                involuntary_switches: 0,
+            })
+        }
+
+        fn watch(&mut self, _: &Row, _: &Allocator) -> Result<Option<Residency>> {
+            Ok(Some(Residency { mean_rss: 2048.0, peak_anonymous: 1024 }))
+        }
+    }
+
+    fn measure(
+        plan: Plan,
+        cost: impl FnMut(usize, &str) -> Result<u64>,
+    ) -> (Vec<String>, Results, Result<()>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let allocator = |name: &str| Allocator {
+            name: name.into(),
+            version: "".into(),
+            origin: "".into(),
+            preload: None,
+        };
+        let mut launcher = Fake(Vec::new(), cost);
+        let rows = parse("[[row]]\nname='row'\ngroup='little'\ncommand=['true']").unwrap();
+        let result = Session {
+            id: "1".into(),
+            allocators: ["a", "b", "c"].map(allocator).into(),
+            plan,
+            log: Log::open(file.path()).unwrap(),
+            progress: &mut |_| {},
+        }
+        .measure(&rows[0], &mut launcher);
+        (launcher.0, Results::read(&[file.path()]).unwrap(), result)
+    }
+
+    const PLAN: Plan = Plan { warmup: 1, rounds: 2, max_rounds: 2, precision: 1.0, watched: 1 };
+
+    #[test]
+    fn rounds_rotate_and_are_written_down() {
+        let (order, results, result) = measure(PLAN, |_, _| Ok(1000));
+        result.unwrap();
+        assert_eq!(order.concat(), "abcbcacab", "a round of warm-up, and two that count");
+        assert_eq!((results.timed.len(), results.watched.len()), (6, 3));
+        assert_eq!(results.grid("row").unwrap().rounds.len(), 2);
+    }
+
+    #[test]
+    fn an_interruption_leaves_whole_rounds() {
+        let (_, results, result) =
+            measure(PLAN, |n, _| if n < 7 { Ok(1000) } else { anyhow::bail!("stopped") });
+        assert!(result.is_err());
+        assert_eq!(results.grid("row").unwrap().rounds.len(), 1);
+    }
+
+    #[test]
+    fn wide_intervals_get_more_rounds_and_narrow_ones_do_not() {
+        let plan = Plan { rounds: 6, max_rounds: 9, precision: 0.01, ..PLAN };
+        let rounds = |cost: fn(usize, &str) -> Result<u64>| {
+            measure(plan, cost).1.grid("row").unwrap().rounds.len()
+        };
+        assert_eq!(rounds(|_, _| Ok(1_000_000)), 6);
+        assert_eq!(rounds(|n, _| Ok(1_000_000 + (n as u64 * 7919) % 500_000)), 9);
+    }
+}
