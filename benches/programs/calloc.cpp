@@ -1,7 +1,7 @@
 // Zeroed memory of which only a part is used: hash tables, sparse arrays, page buffers.
 //
 // Allocation: calloc of 1 KiB–64 MiB, each doubling two thirds as frequent as the one below it; up to 8 blocks
-// live, replaced in turn. The first bytes of each are written, and then one page in sixteen.
+// live, replaced in turn. The first byte of each is written, and then one page in sixteen. One thread.
 #include "program.hpp"
 
 #include <array>

@@ -1,6 +1,6 @@
 // Factoring by continued fractions, in arbitrary precision.
 //
-// Allocation: every number is a heap object of its limbs (8–32 bytes), every operation allocates its result and
+// Allocation: every number is a heap object of its limbs (8–40 bytes), every operation allocates its result and
 // the temporaries end with the expression; rows of the matrix over GF(2) are vectors of some 100 bytes, made anew
 // by every addition of two. Lifetimes: a few operations, apart from the relations found, which are kept. One thread.
 //

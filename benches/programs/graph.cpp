@@ -1,10 +1,10 @@
 // A road network in the standard containers: built, searched for shortest ways, grouped, rebuilt in part.
 //
 // Allocation: a hash map of nodes, each with a list of its edges; the frontier of the search is an ordered
-// set with one node for every improvement; nodes are then grouped by distance in a map of lists. Nodes of
-// 32–72 bytes, hash tables of up to several MiB. Lifetimes: the graph to the end, apart from the tenth of its
+// set with one node for every improvement; nodes are then grouped by distance in a map of lists. Objects of
+// 24–64 bytes, a hash table of up to several MiB. Lifetimes: the graph to the end, apart from the tenth of its
 // nodes that each round closes and opens again; the frontier's for a few thousand steps. One thread; a heap of
-// up to 100 MiB.
+// some 50 MiB.
 #include "program.hpp"
 
 #include <list>

@@ -1,8 +1,8 @@
 // Arrays and strings that grow by realloc.
 //
 // Allocation: an array that doubles from 1 KiB to 64 MiB (4 MiB in small runs); three that grow by half, in
-// turns, to an eighth of that; strings that are appended to by a few bytes, 32 in turns, to 8 KiB; and a buffer that grows
-// by steps of 64 bytes and is cut to its contents. All of a pattern is freed before the next one starts.
+// turns, to an eighth of that; strings that are appended to by a few bytes, 32 in turns, to 8 KiB; and buffers
+// that grow by steps of 64 bytes and are cut to their contents. Lifetimes: a pattern. One thread.
 #include "program.hpp"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // An interpreter of a small Scheme, running small programs: the naive Fibonacci function, a sieve, queens on a
 // board, symbolic derivatives, string building, merge sort.
 //
-// Allocation: every value, numbers too, is a reference-counted cell of 16–64 bytes, every call has an environment
+// Allocation: every value, numbers too, is a reference-counted cell of 16–56 bytes, every call has an environment
 // frame and a vector of its arguments. Lifetimes: most end within the call, LIFO-like; lists live longer; the
 // parsed program to the end. One thread.
 //

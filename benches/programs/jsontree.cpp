@@ -245,7 +245,8 @@ Owned by_city(Owned document) {
         std::int64_t total = 0;
         for (Owned &item : fields.at("items")->array()) {
             Object &parts = item->object();
-            total += std::get<std::int64_t>(parts.at("price")->held) * std::get<std::int64_t>(parts.at("quantity")->held);
+            auto number = [&parts](const char *key) { return std::get<std::int64_t>(parts.at(key)->held); };
+            total += number("price") * number("quantity");
             parts.emplace("ordered by", copy(*fields.at("customer")));
         }
         fields.emplace("total", value(total));

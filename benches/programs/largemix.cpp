@@ -2,6 +2,7 @@
 //
 // Allocation: 256 KiB–25 MiB, each doubling half as frequent as the one below it; every page written once.
 // Lifetimes: random replacement in a table of 40, with at most 96 MiB live (24 MiB in small runs).
+// One thread.
 #include "program.hpp"
 
 #include <array>

@@ -2,8 +2,8 @@
 //
 // Allocation: sizes of 8 bytes to 64 KiB, each doubling half as frequent as the one below it; one object in
 // eight is zeroed memory, one in sixteen grows by realloc. Lifetimes: short (freed within 16 allocations,
-// three quarters of all), long (a table of 4000 objects, replaced at random), and lifelong (one in a hundred,
-// kept to the end). One long-lived object in four goes to whichever thread comes next through an exchange.
+// three quarters of all), long (a table of 4000 objects, replaced at random), and lifelong (one in a hundred
+// of those above 16 bytes). One long-lived object in four goes to whichever thread comes next through an exchange.
 #include "program.hpp"
 
 #include <array>
