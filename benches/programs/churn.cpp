@@ -79,7 +79,7 @@ class Table {
 
 int main(int argc, char **argv) {
     Options options = parse(argc, argv, several);
-    const unsigned rounds = std::max(options.pick(4u, 60u, 480u) / options.threads, 1u);
+    const unsigned rounds = std::max(options.pick(4u, 80u, 480u) / options.threads, 1u);
 
     std::atomic<std::uint64_t> total{0};
     std::vector<std::thread> threads;

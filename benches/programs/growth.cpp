@@ -107,7 +107,7 @@ std::uint64_t lines(Random &random) {
 int main(int argc, char **argv) {
     Options options = parse(argc, argv, single);
     const std::size_t limit = options.pick(std::size_t(1) << 20, std::size_t(1) << 22, std::size_t(1) << 26);
-    const unsigned rounds = options.pick(1u, 12u, 7u);
+    const unsigned rounds = options.pick(1u, 32u, 10u);
     const unsigned small_rounds = options.pick(1u, 6u, 20u);
 
     Random random(7);

@@ -47,7 +47,7 @@ Block make(Random &random) {
 
 int main(int argc, char **argv) {
     Options options = parse(argc, argv, single);
-    const unsigned operations = options.pick(60u, 1000u, 12'000u);
+    const unsigned operations = options.pick(60u, 1600u, 14'000u);
     const std::size_t limit = std::size_t(options.pick(24, 24, 96)) << 20;
 
     Random random(13);

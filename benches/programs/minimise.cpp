@@ -322,6 +322,6 @@ int main(int argc, char **argv) {
     Run run;
     run.products(options.pick(3u, 5u, 6u));
     run.random_functions(options.pick(1u, 2u, 4u), 12, options.pick(20u, 40u, 60u), 6);
-    run.random_functions(options.pick(1u, 1u, 2u), 40, options.pick(10u, 13u, 19u), 6);
+    run.random_functions(options.pick(1u, 1u, 2u), 40, options.pick(10u, 14u, 19u), 6);
     return finish("minimise", run.value());
 }

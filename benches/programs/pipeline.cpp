@@ -98,7 +98,7 @@ void consume(Queue &queue, std::atomic<std::uint64_t> &total) {
 int main(int argc, char **argv) {
     Options options = parse(argc, argv, {2, 2, 64});
     const unsigned producers = options.threads / 2;
-    const unsigned batches = options.pick(1600u, 24'000u, 240'000u) / producers;
+    const unsigned batches = options.pick(1600u, 48'000u, 300'000u) / producers;
 
     Queue queue;
     std::atomic<std::uint64_t> total{0};

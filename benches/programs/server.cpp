@@ -92,7 +92,7 @@ void serve(Lane &lane, unsigned replacements, Finished &finished) {
 int main(int argc, char **argv) {
     Options options = parse(argc, argv, several);
     const unsigned generations = options.pick(4u, 20u, 50u);
-    const unsigned replacements = options.pick(64'000u, 1'600'000u, 16'000'000u) / options.threads / generations;
+    const unsigned replacements = options.pick(64'000u, 3'000'000u, 20'000'000u) / options.threads / generations;
 
     std::vector<Lane> lanes;
     for (unsigned i = 0; i < options.threads; i++) {

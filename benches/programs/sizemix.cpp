@@ -126,7 +126,7 @@ class Worker {
 
 int main(int argc, char **argv) {
     Options options = parse(argc, argv, several);
-    const unsigned operations = options.pick(60'000u, 1'200'000u, 12'000'000u) / options.threads;
+    const unsigned operations = options.pick(60'000u, 2'000'000u, 14'000'000u) / options.threads;
 
     Exchange exchange{};
     std::atomic<std::uint64_t> total{0};
