@@ -1,6 +1,7 @@
 //! Fork: the child has one thread, and must find every lock free and every heap whole.
 //!
-//! The order is fixed: prepare takes the large objects' lock, the shared heap's, the backend's;
+//! The order is fixed: prepare takes the large objects' lock, the shared heap's, the backend's, and
+//! in hardened mode those of its objects;
 //! parent and child give them back the other way round. The handlers are registered before the first
 //! object is handed out, by whichever thread comes first; threads that come meanwhile go on without
 //! waiting, since they hold no lock while they register.
@@ -9,7 +10,7 @@ use crate::memento::Memento;
 use crate::observer::Observer;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use memento_hal::soft::Soft;
+use memento_hal::soft::{Hardened, Soft};
 use memento_hal::{Hal, ProcessHal};
 
 /// The allocator of this process, once its handlers are registered or about to be.
@@ -47,11 +48,19 @@ unsafe extern "C" fn prepare<H: ProcessHal, O: Observer>() {
         this.large.acquire();
         this.shared.acquire();
         H::instance().fork_prepare();
+        if this.mode.is_hardened() {
+            this.guarded.acquire();
+            Hardened::instance().acquire();
+        }
     }
 }
 
 unsafe extern "C" fn parent<H: ProcessHal, O: Observer>() {
     if let Some(this) = allocator::<H, O>() {
+        if this.mode.is_hardened() {
+            Hardened::instance().release();
+            this.guarded.release();
+        }
         // SAFETY: called by the C library after `prepare` and the fork, in the same thread.
         unsafe { H::instance().fork_parent() };
         this.shared.release();
@@ -64,6 +73,10 @@ unsafe extern "C" fn child<H: ProcessHal, O: Observer>() {
         // First: what the backend counts from here on is the child's, and must not land in counters
         // that the parent still shares and goes on writing.
         this.observer().fork_child();
+        if this.mode.is_hardened() {
+            Hardened::instance().release();
+            this.guarded.release();
+        }
         // SAFETY: as for `parent`. The shared heap and core are no thread's, and in nobody's hands,
         // since this thread has their lock: see `Shared::after_fork`.
         unsafe {

@@ -45,9 +45,9 @@ struct State {
 unsafe impl Send for State {}
 
 #[derive(Clone, Copy, Debug)]
-struct Mapping {
-    start: NonNull<u8>,
-    bytes: usize,
+pub(crate) struct Mapping {
+    pub(crate) start: NonNull<u8>,
+    pub(crate) bytes: usize,
 }
 
 impl<O: Os> Large<O> {
@@ -237,7 +237,7 @@ impl State {
 /// Lengths by address: open addressing with linear probing, at most half full, in a mapping of its
 /// own that doubles. Entries move back when one before them is removed, so there are no tombstones.
 #[derive(Debug)]
-struct Table {
+pub(crate) struct Table {
     entries: *mut Entry,
     /// A power of two, or 0.
     capacity: usize,
@@ -252,7 +252,7 @@ struct Entry {
 }
 
 impl Table {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { entries: core::ptr::null_mut(), capacity: 0, used: 0 }
     }
 
@@ -281,7 +281,7 @@ impl Table {
         }
     }
 
-    fn get(&mut self, start: NonNull<u8>) -> Option<usize> {
+    pub(crate) fn get(&mut self, start: NonNull<u8>) -> Option<usize> {
         if self.capacity == 0 {
             return None;
         }
@@ -290,7 +290,7 @@ impl Table {
         (entry.address != 0).then_some(entry.bytes)
     }
 
-    fn insert(&mut self, os: &impl Os, mapping: Mapping) -> bool {
+    pub(crate) fn insert(&mut self, os: &impl Os, mapping: Mapping) -> bool {
         if (self.used + 1) * 2 > self.capacity && !self.grow(os) {
             return false;
         }
@@ -301,7 +301,7 @@ impl Table {
         true
     }
 
-    fn remove(&mut self, start: NonNull<u8>) -> Option<usize> {
+    pub(crate) fn remove(&mut self, start: NonNull<u8>) -> Option<usize> {
         let bytes = self.get(start)?;
         let mask = self.capacity - 1;
         let mut hole = self.find(start.addr().get());

@@ -8,6 +8,8 @@ pub mod c;
 pub mod c_report;
 pub mod conf;
 mod fork;
+mod guarded;
+mod hardened;
 mod large;
 mod memento;
 mod memento_c;

@@ -8,10 +8,13 @@
 //!
 //! With the soft backend the first two are one heap, and both fast paths are inlined here. A request
 //! that its server cannot satisfy is passed down the table. A free asks the servers in the same
-//! order; an address that none of them knows ends the process with one line.
+//! order; an address that none of them knows ends the process with one line. In hardened mode no
+//! thread has a software heap, and [`crate::hardened`] serves what falls through.
 
 use crate::fork;
-use crate::large::Large;
+use crate::guarded::Guarded;
+use crate::hardened::Mode;
+use crate::large::{Large, LargeUsage};
 use crate::observer::Observer;
 use crate::startup::KeepErrno;
 use crate::stats::Stats;
@@ -23,7 +26,7 @@ use memento_hal::counters::Counters;
 use memento_hal::fatal::corruption;
 use memento_hal::geometry::{SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
 use memento_hal::os::Linux;
-use memento_hal::soft::{Bin, HEAP_MAX, Heap, Soft};
+use memento_hal::soft::{Bin, HEAP_MAX, Hardened, Heap, Soft};
 use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 
 /// A memory allocator for functions that live for milliseconds.
@@ -46,6 +49,9 @@ pub struct Memento<H: ProcessHal = Soft, O: Observer = ()> {
     pub(crate) observer: O,
     pub(crate) shared: Shared<H>,
     pub(crate) large: Large<Linux>,
+    /// Large objects in hardened mode.
+    pub(crate) guarded: Guarded<Linux>,
+    pub(crate) mode: Mode,
     key: ThreadKey,
     backend: PhantomData<H>,
 }
@@ -54,6 +60,24 @@ impl<H: ProcessHal> Memento<H> {
     /// The allocator without an observer. Costs nothing until the first allocation.
     pub const fn new() -> Self {
         Self::with_observer(())
+    }
+
+    /// The allocator in hardened mode, whatever `MEMENTO_HARDENED` says: every request and every free
+    /// is checked, and nothing is fast.
+    ///
+    /// ```
+    /// use memento_alloc::Memento;
+    ///
+    /// #[global_allocator]
+    /// static ALLOCATOR: Memento = Memento::new_hardened();
+    ///
+    /// fn main() {
+    ///     assert_eq!([1, 2, 3].repeat(1000).len(), 3000);
+    ///     assert!(ALLOCATOR.is_hardened());
+    /// }
+    /// ```
+    pub const fn new_hardened() -> Self {
+        Self { mode: Mode::demanded(), ..Self::new() }
     }
 }
 
@@ -70,6 +94,8 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             observer,
             shared: Shared::new(),
             large: Large::new(Linux),
+            guarded: Guarded::new(Linux),
+            mode: Mode::undecided(),
             key: ThreadKey::new(),
             backend: PhantomData,
         }
@@ -78,6 +104,12 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     /// The observer.
     pub fn observer(&self) -> &O {
         &self.observer
+    }
+
+    /// Whether every request and every free is checked: since `MEMENTO_HARDENED` says so, or by
+    /// [`Memento::new_hardened`]. Known from the first allocation on.
+    pub fn is_hardened(&self) -> bool {
+        self.mode.is_hardened()
     }
 
     /// Memory for `size` bytes at a multiple of `align`, a power of two. `None` if there is none.
@@ -103,7 +135,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             // `for_request` is `Some` exactly here.
             let class = SizeClass::for_request(size, align)?;
             if !H::IS_SOFT {
-                return self.hardware(class, zeroed);
+                return self.hardware(class, size, align, zeroed);
             }
             let bin = Bin::of_class(class);
             // SAFETY: the pointer is this thread's heap or the empty one.
@@ -116,7 +148,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                     }
                     Some(object)
                 }
-                None => self.software(bin, align, zeroed),
+                None => self.software(size, align, zeroed),
             };
         }
         self.medium(size, align, zeroed)
@@ -129,24 +161,27 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             return self.large(size, align, zeroed);
         };
         if zeroed {
-            return self.software(bin, align, true);
+            return self.software(size, align, true);
         }
         // SAFETY: the pointer is this thread's heap or the empty one.
         let object = unsafe { Heap::take(Soft::current_or_none(), bin.index()) };
         match NonNull::new(object.cast()) {
             Some(object) => Some(object),
-            None => self.software(bin, align, false),
+            None => self.software(size, align, false),
         }
     }
 
-    /// From the software heap, by the slow path.
+    /// From the software heap, by the slow path. Finds the bin again: to pass it too would cost the
+    /// callers' fast paths a register.
     #[cold]
     #[inline(never)]
-    pub(crate) fn software(&self, bin: Bin, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+    pub(crate) fn software(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+        let bin = Bin::for_request(size, align)?;
         let _errno = KeepErrno::new();
         let found = match self.heap() {
             // SAFETY: attached to this thread.
             Some(heap) => unsafe { Soft::instance().alloc_slow(heap, bin, zeroed) },
+            None if self.mode.is_hardened() => return self.hardened(size, align),
             None => self.shared.alloc(bin, zeroed),
         };
         found.or_else(|| self.large.allocate(bin.size(), align, zeroed))
@@ -154,7 +189,13 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
 
     /// From the hardware backend.
     #[inline]
-    fn hardware(&self, class: SizeClass, zeroed: bool) -> Option<NonNull<u8>> {
+    fn hardware(
+        &self,
+        class: SizeClass,
+        size: usize,
+        align: usize,
+        zeroed: bool,
+    ) -> Option<NonNull<u8>> {
         let core = match NonNull::new(H::current()) {
             Some(core) => Some(core),
             None => self.attach_core(),
@@ -165,7 +206,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             None => self.shared.obj_alloc(class),
         };
         let Some(object) = object else {
-            return self.software(Bin::of_class(class), SMALL_ALIGN_MAX, zeroed);
+            return self.software(size, align, zeroed);
         };
         if zeroed {
             // SAFETY: the object has this many bytes and is nobody else's.
@@ -178,6 +219,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     #[inline(never)]
     fn large(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         let _errno = KeepErrno::new();
+        if self.mode.decide() {
+            return self.hardened(size, align);
+        }
         self.prepare_process();
         self.large.allocate(size, align, zeroed)
     }
@@ -187,7 +231,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         if let Some(heap) = NonNull::new(Soft::current()) {
             return Some(heap);
         }
-        if Soft::thread_has_ended() {
+        if self.mode.decide() || Soft::thread_has_ended() {
             return None;
         }
         self.prepare_process();
@@ -222,7 +266,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     }
 
     /// What must be in place before anything is handed out.
-    fn prepare_process(&self) {
+    pub(crate) fn prepare_process(&self) {
         // SAFETY: a `Memento` lives in a static, as its documentation demands.
         fork::register(unsafe { &*core::ptr::from_ref(self) });
     }
@@ -239,20 +283,20 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             if O::OBSERVES {
                 self.observer.free(object, self.usable_size(object));
             }
-            self.release(object);
+            self.release(object, None);
         }
     }
 
-    /// Frees without telling the observer.
+    /// Frees without telling the observer. `known` is the size of the request if the program told.
     ///
     /// # Safety
     /// As [`Memento::deallocate`].
     #[inline(always)]
-    unsafe fn release(&self, object: NonNull<u8>) {
+    unsafe fn release(&self, object: NonNull<u8>, known: Option<usize>) {
         // SAFETY: the caller's. A hardware object is never in the window of a software heap.
         unsafe {
             if !Heap::give(Soft::current_or_none(), object.as_ptr()) {
-                self.deallocate_slow(object);
+                self.deallocate_slow(object, known);
             }
         }
     }
@@ -274,10 +318,13 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             {
                 let bin = Bin::of_class(class).index();
                 if !Heap::give_known(Soft::current_or_none(), object.as_ptr(), bin) {
-                    self.deallocate_slow(object);
+                    self.deallocate_slow(object, Some(size));
                 }
             } else {
-                self.deallocate(object);
+                if O::OBSERVES {
+                    self.observer.free(object, self.usable_size(object));
+                }
+                self.release(object, Some(size));
             }
         }
     }
@@ -285,7 +332,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     /// Not of this thread's heap, or refused by it.
     #[cold]
     #[inline(never)]
-    pub(crate) unsafe fn deallocate_slow(&self, object: NonNull<u8>) {
+    pub(crate) unsafe fn deallocate_slow(&self, object: NonNull<u8>, known: Option<usize>) {
         let _errno = KeepErrno::new();
         // SAFETY: the caller gives the object up.
         let result = unsafe {
@@ -296,7 +343,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                 }
             } else if Soft::instance().contains(object.as_ptr()) {
                 Soft::instance().free_slow(Soft::current(), object)
-            } else if self.large.free(object) {
+            } else if self.mode.is_hardened() && self.free_hardened(object, known)
+                || self.large.free(object)
+            {
                 Ok(())
             } else {
                 Err(FreeFault::Outside)
@@ -316,6 +365,10 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             H::instance().class_of(object).map(SizeClass::size)
         } else if Soft::instance().contains(object.as_ptr()) {
             Soft::instance().bin_of(object).map(Bin::size)
+        } else if self.mode.is_hardened()
+            && let Some(bytes) = self.hardened_size(object)
+        {
+            Ok(bytes)
         } else {
             self.large.size_of(object).ok_or(FreeFault::Outside)
         };
@@ -339,8 +392,11 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         // SAFETY: the caller's promises; the old object is read before it is given up.
         unsafe {
             let old = self.usable_size(object);
-            let keep =
-                self.fits_in_place(old, size, align) && object.addr().get().is_multiple_of(align);
+            let hardened = self.mode.is_hardened();
+            let resized = if hardened { self.resize_hardened(object, size, align) } else { None };
+            let keep = resized.unwrap_or_else(|| {
+                self.fits_in_place(old, size, align) && object.addr().get().is_multiple_of(align)
+            });
             let moved = if keep {
                 Some(object)
             } else if old > HEAP_MAX && size > HEAP_MAX {
@@ -355,12 +411,12 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             }
             let Some(new) = self.route(size, align, false) else {
                 // What is to shrink may stay, unless a sized free would look for it elsewhere.
-                let stays = size <= old && size > SMALL_MAX;
+                let stays = size <= old && size > SMALL_MAX && !hardened;
                 return stays.then_some(object);
             };
             new.copy_from_nonoverlapping(object, old.min(size));
             self.observer.realloc(object, old, new, size);
-            self.release(object);
+            self.release(object, None);
             Some(new)
         }
     }
@@ -384,7 +440,8 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             Some(heap) => unsafe { Soft::instance().purge(heap) },
             None => 0,
         };
-        heap + self.large.purge()
+        let checked = if self.mode.is_hardened() { Hardened::instance().purge() } else { 0 };
+        heap + checked + self.large.purge()
     }
 
     /// What is held and was done. Sorts the calling thread's heap, so that its numbers are exact.
@@ -396,10 +453,25 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         }
         let mut hardware = Counters::ZERO;
         H::instance().counters(&mut hardware);
-        let usage = Soft::instance().usage();
+        let mut usage = Soft::instance().usage();
+        Hardened::instance().add_usage(&mut usage);
         let counted = self.observer.totals();
-        let large = self.large.usage();
-        Stats::collect(H::NAME, &usage, large, hardware, counted.as_ref(), H::IS_SOFT)
+        let large = self.large_usage();
+        let mut stats =
+            Stats::collect(H::NAME, &usage, large, hardware, counted.as_ref(), H::IS_SOFT);
+        stats.hardened = self.is_hardened();
+        stats
+    }
+
+    /// Totals of all objects with a mapping of their own.
+    pub(crate) fn large_usage(&self) -> LargeUsage {
+        let (large, guarded) = (self.large.usage(), self.guarded.usage());
+        LargeUsage {
+            objects: large.objects + guarded.objects,
+            bytes: large.bytes + guarded.bytes,
+            peak_bytes: large.peak_bytes + guarded.peak_bytes,
+            kept_bytes: large.kept_bytes,
+        }
     }
 }
 

@@ -98,7 +98,7 @@ unsafe impl<H: ProcessHal, O: Observer> c::Heap for Memento<H, O> {
 
     fn footprint(&self) -> Footprint {
         let stats = self.stats();
-        let large = self.large.usage();
+        let large = self.large_usage();
         Footprint {
             committed: stats.committed_bytes as usize,
             peak: stats.peak_bytes as usize,
@@ -123,5 +123,7 @@ fn malloc_slow<H: ProcessHal, O: Observer>(heap: &Memento<H, O>, size: usize) ->
 unsafe fn free_slow<H: ProcessHal, O: Observer>(heap: &Memento<H, O>, object: *mut u8) {
     let Some(object) = NonNull::new(object) else { return };
     // SAFETY: the caller's.
-    unsafe { if O::OBSERVES { heap.deallocate(object) } else { heap.deallocate_slow(object) } }
+    unsafe {
+        if O::OBSERVES { heap.deallocate(object) } else { heap.deallocate_slow(object, None) }
+    }
 }

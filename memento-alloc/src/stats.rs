@@ -25,6 +25,8 @@ pub struct ClassStats {
 pub struct Stats {
     /// The backend that serves objects up to 512 bytes.
     pub hal: &'static str,
+    /// Whether the process runs in hardened mode.
+    pub hardened: bool,
     /// The 64 classes up to 512 bytes.
     pub classes: [ClassStats; CLASSES],
     /// Live objects of more than 512 bytes, up to 256 KiB.
@@ -69,6 +71,7 @@ impl Stats {
         let medium_bytes: u64 = medium().map(|b| usage.live[b.index()] * b.size() as u64).sum();
         Self {
             hal,
+            hardened: false,
             classes,
             medium_live: medium().map(|b| usage.live[b.index()]).sum(),
             large_live: large.objects as u64,
@@ -92,6 +95,7 @@ impl Stats {
         json.raw("\"");
         json.raw(self.hal);
         json.raw("\"");
+        json.number("hardened", u64::from(self.hardened));
         json.number("live_bytes", self.live_bytes);
         json.number("committed_bytes", self.committed_bytes);
         json.number("peak_bytes", self.peak_bytes);

@@ -76,6 +76,7 @@ impl<T> ForkLock<T> {
     }
 
     /// Takes the lock and keeps it, while thread `me` may still enter.
+    #[inline(never)]
     pub fn hold(&self, me: usize) {
         self.enter(me);
         // Relaxed: only the owner reads and writes it.
@@ -84,6 +85,7 @@ impl<T> ForkLock<T> {
 
     /// Ends a [`ForkLock::hold`] of the calling thread, or in a fork child of the thread that
     /// forked.
+    #[inline(never)]
     pub fn release(&self) {
         // Relaxed: only the owner reads and writes it.
         let holds = self.holds.load(Ordering::Relaxed);
@@ -97,8 +99,18 @@ impl<T> ForkLock<T> {
         if self.owner.load(Ordering::Relaxed) == me {
             return;
         }
-        let mut tries = 0u32;
         // Acquire pairs with the release in `leave`: the last owner's writes are seen.
+        if self.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.wait(me);
+        }
+    }
+
+    /// Becomes the owner when the owner leaves. Out of line, since there are many callers.
+    #[cold]
+    #[inline(never)]
+    fn wait(&self, me: usize) {
+        let mut tries = 0u32;
+        // Acquire: as in `enter`.
         while self.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
             tries = tries.saturating_add(1);
             if tries > SPINS + YIELDS {

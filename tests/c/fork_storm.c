@@ -23,7 +23,7 @@ static void *churn(void *seed) {
         free(*slot);
         size_t size = state >> 12 & 2047;
         *slot = malloc(state >> 24 == 7 ? size * 512 : size);
-        if (*slot) *(char *)*slot = 1;
+        if (*slot && size) *(char *)*slot = 1;
     }
     for (int i = 0; i < 64; i++) free(held[i]);
     return NULL;

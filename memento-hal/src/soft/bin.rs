@@ -17,6 +17,8 @@ pub const QUARANTINE: u8 = (BIN_SLOTS - 1) as u8;
 const FIRST_MEDIUM: usize = CLASSES + 1;
 const MEDIUM_PER_DOUBLING: usize = 4;
 const MEDIUM_MAX: usize = 32 * 1024;
+/// Distance of the smallest medium sizes; all larger distances are multiples of it.
+const MEDIUM_STEP: usize = SMALL_MAX / MEDIUM_PER_DOUBLING;
 const FIRST_RUN: usize = FIRST_MEDIUM + 6 * MEDIUM_PER_DOUBLING;
 const SHORTEST_RUN: usize = MEDIUM_MAX / GRANULE_BYTES + 1;
 /// Number of bins in use, the unused bin 0 included.
@@ -62,9 +64,12 @@ impl Bin {
         }
         let mut index =
             Self::index_above_small(if size > SMALL_MAX { size } else { SMALL_MAX + 1 });
-        // Every doubling ends in a power of two, so this stops after a few steps.
-        while !SIZES[index].is_multiple_of(align as u32) {
-            index += 1;
+        // All these sizes are multiples of the smallest step. For more, the doublings end in powers of
+        // two, so this stops soon.
+        if align > MEDIUM_STEP {
+            while !SIZES[index].is_multiple_of(align as u32) {
+                index += 1;
+            }
         }
         Some(Self(index as u8))
     }

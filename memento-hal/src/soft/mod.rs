@@ -17,6 +17,7 @@ cfg_if::cfg_if! {
     if #[cfg(not(loom))] {
         mod bin;
         mod granules;
+        mod hardened;
         mod heap;
         mod layout;
         mod process;
@@ -27,6 +28,7 @@ cfg_if::cfg_if! {
         mod tests;
 
         pub use bin::{BINS, Bin, HEAP_MAX};
+        pub use hardened::{Hardened, Misuse};
         pub use heap::Heap;
         pub use process::Soft;
         pub use region::{Region, Usage};
