@@ -184,7 +184,8 @@ fn a_purge_gives_whole_pages_back_and_slots_stay_good() {
     let mut after = Usage::ZERO;
     hardened.add_usage(&mut after);
     assert_eq!(after.live.iter().sum::<u64>(), 1);
-    assert!(after.resident_bytes < before.resident_bytes / 2);
+    // What is in quarantine still counts.
+    assert!(after.resident_bytes < before.resident_bytes * 3 / 4);
     assert!(bytes(live, 1000).iter().all(|b| *b == 5));
     push_out(&hardened, 1000);
     free(&hardened, live).unwrap();
