@@ -47,9 +47,9 @@ fn running_out_of_data_is_null_and_enomem_and_passes() {
 #[test]
 fn programs_work_in_an_address_space_too_small_for_the_region() {
     let scratch = tempfile::tempdir().expect("a temporary directory");
-    let program = compile(Language::C, "c/stress.c", scratch.path());
+    let program = compile(Language::Cxx, "cxx/stress.cpp", scratch.path());
     for shim in Shim::ALL {
-        let got = limited("-v 400000", &program, &[], Some(&shim.path()));
+        let got = limited("-v 400000", &program, &["0", "1", "1000000"], Some(&shim.path()));
         assert_eq!(
             (got.code, &*got.stdout, &*got.stderr),
             (Some(0), "every object kept its contents\n", ""),

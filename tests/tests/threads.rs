@@ -26,11 +26,6 @@ fn exactly(shim: Shim, got: &Outcome, stdout: &str) {
 }
 
 #[test]
-fn objects_keep_their_contents_whoever_holds_them() {
-    says("c/stress.c", "every object kept its contents\n");
-}
-
-#[test]
 fn thousands_of_forks_while_other_threads_allocate() {
     each(
         "c/fork_storm.c",

@@ -221,10 +221,14 @@ fn without_memory_there_is_none() {
     assert_eq!(Hardened::new(os).alloc(8, 8), None);
 }
 
+struct Parcel(NonNull<u8>, usize);
+// SAFETY: an object is its holder's alone.
+unsafe impl Send for Parcel {}
+
 #[test]
 fn threads_free_each_others_objects() {
     let hardened = hardened();
-    let (send, receive) = std::sync::mpsc::sync_channel::<(usize, usize)>(64);
+    let (send, receive) = std::sync::mpsc::sync_channel::<Parcel>(64);
     let rounds = if cfg!(miri) { 50 } else { 5000 };
     std::thread::scope(|scope| {
         for seed in 0..3 {
@@ -234,13 +238,12 @@ fn threads_free_each_others_objects() {
                     let size = 1 + (i * 37 + seed) % 2000;
                     let object = hardened.alloc(size, 8).unwrap();
                     bytes(object, size).fill(seed as u8);
-                    send.send((object.as_ptr().expose_provenance(), size)).unwrap();
+                    send.send(Parcel(object, size)).unwrap();
                 }
             });
         }
         drop(send);
-        for (address, size) in receive {
-            let object = NonNull::new(core::ptr::with_exposed_provenance_mut(address)).unwrap();
+        for Parcel(object, size) in receive {
             let first = bytes(object, size)[0];
             assert!(bytes(object, size).iter().all(|b| *b == first));
             // SAFETY: not used afterwards.
