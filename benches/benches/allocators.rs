@@ -1,5 +1,5 @@
-//! Small patterns of allocation, in process: the soft backend, the emulator, and the system's
-//! allocator, each called through `GlobalAlloc` by the same code.
+//! Small patterns of allocation, in process: the soft backend, the emulator, the system's allocator and, with
+//! the feature `peers`, those that exist as crates, each called through `GlobalAlloc` by the same code.
 //!
 //! What a pattern costs in a loop says little about a program; whole programs are compared by
 //! `suite` and `compare`. These are for seeing what a change to one path does.
@@ -73,25 +73,60 @@ fn growth(allocator: &impl GlobalAlloc) {
     }
 }
 
+/// Zeroed memory of which one page in sixteen is used.
+fn zeroed(allocator: &impl GlobalAlloc, size: usize) {
+    // SAFETY: the size is not zero, writes lie in the object, and it is freed with its layout.
+    unsafe {
+        let object = allocator.alloc_zeroed(layout(black_box(size)));
+        for offset in (0..size).step_by(16 * 4096) {
+            object.add(offset).write(1);
+        }
+        allocator.dealloc(black_box(object), layout(size));
+    }
+}
+
+/// Measures one pattern with every allocator.
+macro_rules! with_each {
+    ($group:expr, |$allocator:ident| $work:expr) => {
+        with_each!($group, "soft", SOFT, |$allocator| $work);
+        with_each!($group, "system", System, |$allocator| $work);
+        #[cfg(feature = "peers")]
+        {
+            with_each!($group, "mimalloc", mimalloc::MiMalloc, |$allocator| $work);
+            with_each!($group, "snmalloc", snmalloc_rs::SnMalloc, |$allocator| $work);
+            with_each!($group, "jemalloc", tikv_jemallocator::Jemalloc, |$allocator| $work);
+            with_each!($group, "rpmalloc", rpmalloc::RpMalloc, |$allocator| $work);
+        }
+    };
+    ($group:expr, $name:literal, $value:expr, |$allocator:ident| $work:expr) => {
+        $group.bench_function($name, |bencher| {
+            let $allocator = &$value;
+            bencher.iter(|| $work)
+        });
+    };
+}
+
 fn patterns(criterion: &mut Criterion) {
     for size in [16, 64, 512, 2048] {
         let mut group = criterion.benchmark_group(format!("pair of {size} bytes"));
-        group.bench_function("soft", |b| b.iter(|| pair(&SOFT, size)));
-        group.bench_function("emulator", |b| b.iter(|| pair(&EMULATED, size)));
-        group.bench_function("system", |b| b.iter(|| pair(&System, size)));
+        with_each!(group, |allocator| pair(allocator, size));
+        with_each!(group, "emulator", EMULATED, |allocator| pair(allocator, size));
         group.finish();
     }
     const OBJECTS: usize = 10_000;
     let mut group = criterion.benchmark_group("batch of mixed sizes");
     group.throughput(Throughput::Elements(OBJECTS as u64));
-    group.bench_function("soft", |b| b.iter(|| batch(&SOFT, OBJECTS)));
-    group.bench_function("emulator", |b| b.iter(|| batch(&EMULATED, OBJECTS)));
-    group.bench_function("system", |b| b.iter(|| batch(&System, OBJECTS)));
+    with_each!(group, |allocator| batch(allocator, OBJECTS));
+    with_each!(group, "emulator", EMULATED, |allocator| batch(allocator, OBJECTS));
     group.finish();
     let mut group = criterion.benchmark_group("growth to 1 MiB");
-    group.bench_function("soft", |b| b.iter(|| growth(&SOFT)));
-    group.bench_function("system", |b| b.iter(|| growth(&System)));
+    with_each!(group, |allocator| growth(allocator));
     group.finish();
+    for size in [64 << 10, 1 << 20, 16 << 20] {
+        let mut group = criterion.benchmark_group(format!("zeroed {} KiB", size >> 10));
+        with_each!(group, |allocator| zeroed(allocator, size));
+        group.finish();
+    }
 }
 
 criterion_group!(benches, patterns);

@@ -6,7 +6,6 @@
 use crate::rows::{Places, Row};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -74,23 +73,24 @@ fn generate(generator: &Path, file: &Path) -> Result<()> {
     if is_newer(file).unwrap_or(false) {
         return Ok(());
     }
-    let mut partial = file.as_os_str().to_owned();
-    partial.push(".partial");
+    // Under a name of its own until it is whole: another run may be making the same file.
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let partial = tempfile::NamedTempFile::new_in(directory)?;
     let status = Command::new("python3")
         .arg(generator)
         .env("PYTHONHASHSEED", "0")
-        .stdout(File::create(&partial)?)
+        .stdout(partial.reopen()?)
         .stdin(Stdio::null())
         .status()
         .context("cannot run python3")?;
     if !status.success() {
         bail!("{} failed", generator.display());
     }
-    std::fs::rename(&partial, file)?;
+    partial.persist(file)?;
     Ok(())
 }
 
-/// The rows whose program is not installed, with what would provide it.
+/// The rows whose program is not installed, with what would provide it. Our own are built when they are run.
 pub fn missing<'a>(rows: &'a [Row], places: &Places) -> Vec<(&'a Row, String)> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = |program: &str| match program.contains('/') {
@@ -100,7 +100,9 @@ pub fn missing<'a>(rows: &'a [Row], places: &Places) -> Vec<(&'a Row, String)> {
     let lacks = |row: &'a Row| {
         let client = row.client.iter().flat_map(|client| &client.commands);
         let programs = std::iter::once(&row.command).chain(client).map(|words| &words[0]);
-        let program = programs.map(|p| places.fill(p, "")).find(|p| !found(p))?;
+        let is_ours = |program: &&String| program.contains("{programs}");
+        let mut programs = programs.filter(|p| !is_ours(p)).map(|p| places.fill(p, ""));
+        let program = programs.find(|p| !found(p))?;
         let packages = row.packages.join(" ");
         Some((row, format!("{program} is not there: install {packages}")))
     };
@@ -138,7 +140,12 @@ mod tests {
         workshop.make(&rows()).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), first);
         let future = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
-        File::options().write(true).open(&generator).unwrap().set_modified(future).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(&generator)
+            .unwrap()
+            .set_modified(future)
+            .unwrap();
         workshop.make(&rows()).unwrap();
         assert_ne!(std::fs::read(&file).unwrap(), first, "made again for a newer generator");
     }
@@ -162,5 +169,7 @@ mod tests {
         rows[0].packages = vec!["some-package".into()];
         let (_, text) = &missing(&rows, &workshop.places())[0];
         assert_eq!(text, "no-such-program is not there: install some-package");
+        rows[0].command[0] = "{programs}/x".into();
+        assert!(missing(&rows, &workshop.places()).is_empty(), "ours are built");
     }
 }

@@ -17,6 +17,8 @@ pub enum Group {
     Throughput,
     /// Less than that.
     Little,
+    /// Programs whose threads share a fixed amount of work, with other numbers of threads.
+    Threads,
     /// Programs that do nothing: what loading an allocator costs.
     StartUp,
     /// Functions on Python and Node as users run them.
@@ -24,7 +26,8 @@ pub enum Group {
 }
 
 /// All groups, in the table's order.
-pub const GROUPS: [Group; 4] = [Group::Throughput, Group::Little, Group::StartUp, Group::Runtime];
+pub const GROUPS: [Group; 5] =
+    [Group::Throughput, Group::Little, Group::Threads, Group::StartUp, Group::Runtime];
 
 /// The share of instructions from which on a program counts as one of throughput.
 pub const THROUGHPUT_SHARE: f64 = 0.2;
@@ -34,6 +37,7 @@ impl std::fmt::Display for Group {
         f.pad(match self {
             Self::Throughput => "throughput",
             Self::Little => "little",
+            Self::Threads => "threads",
             Self::StartUp => "start-up",
             Self::Runtime => "runtime",
         })

@@ -16,6 +16,7 @@ use memento_benches::rows::{self, Group, Row};
 use memento_benches::run::{Plan, Session};
 use memento_benches::{render, share, summary};
 use regex::Regex;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -40,7 +41,7 @@ enum Command {
     },
     /// Lists the rows, and which of them cannot be run here.
     List(Which),
-    /// Prints the Debian packages that the rows need.
+    /// Prints the Debian packages of the rows that cannot be run here.
     Packages(Which),
     /// Counts the allocator's share of each row's instructions under glibc, by callgrind.
     Share(Which),
@@ -189,10 +190,10 @@ fn list(which: &Which) -> Result<()> {
 }
 
 fn packages(which: &Which) -> Result<()> {
-    let mut packages: Vec<_> = selected(which)?.into_iter().flat_map(|row| row.packages).collect();
-    packages.sort();
-    packages.dedup();
-    println!("{}", packages.join(" "));
+    let (rows, places) = (selected(which)?, workshop(&target()?)?.places());
+    let missing = missing(&rows, &places);
+    let packages: BTreeSet<_> = missing.iter().flat_map(|(row, _)| &row.packages).collect();
+    packages.iter().for_each(|package| println!("{package}"));
     Ok(())
 }
 
@@ -200,7 +201,7 @@ fn shares(which: &Which) -> Result<()> {
     let workshop = workshop(&target()?)?;
     let rows = selected(which)?;
     workshop.make(&rows)?;
-    for row in rows.iter().filter(|row| row.client.is_none()) {
+    for row in &rows {
         match share::measure(row, &workshop.places()) {
             Ok(share) => println!("{:28} {share:.3}", row.name),
             Err(error) => println!("{:28} {error:#}", row.name),
