@@ -134,8 +134,7 @@ impl Class {
         self.live += 1;
         // SAFETY: the slot has room for more than `size` bytes, is committed and nobody else's.
         unsafe {
-            canary(site.secret, index, site.bin.size() - size)
-                .for_each(|(i, byte)| slot.add(size + i).write(byte));
+            write_canary(site.secret, index, slot, size, site.bin.size());
             Ok(NonNull::new_unchecked(slot))
         }
     }
@@ -193,8 +192,7 @@ impl Class {
         // lies behind them is its canary.
         unsafe {
             slot.add(kept).write_bytes(0, end - kept);
-            canary(site.secret, index, site.bin.size() - size)
-                .for_each(|(i, byte)| slot.add(size + i).write(byte));
+            write_canary(site.secret, index, slot, size, site.bin.size());
         }
         self.record(index).set(State::Allocated, size);
         Ok(())
@@ -273,8 +271,7 @@ impl Class {
         let slot = self.slot(site.bin, index);
         // SAFETY: the bytes behind the object belong to its slot, and to nobody but this class.
         let whole = unsafe {
-            canary(site.secret, index, bytes - size)
-                .all(|(i, byte)| slot.add(size + i).read() == byte)
+            has_canary(site.secret, index, slot, size, bytes)
                 && is_zero(slot, (size + CANARY_MAX).min(bytes), bytes)
         };
         if whole { Ok((index, size)) } else { Err(Misuse::PastEnd) }
@@ -399,12 +396,34 @@ fn slots_offset(capacity: u32) -> usize {
     records_end(capacity).next_multiple_of(STEP) + STEP
 }
 
-/// The bytes that stand behind an object with `room` bytes behind it. None of them is zero, since a
-/// zero behind a string is the most common of overflows.
-fn canary(secret: u64, index: u32, room: usize) -> impl Iterator<Item = (usize, u8)> {
+/// The bytes that stand behind an object, as far as its slot goes. None of them is zero, since a zero
+/// behind a string is the most common of overflows.
+fn canary(secret: u64, index: u32) -> [u64; CANARY_MAX / 8] {
     let mixed = (secret ^ u64::from(index)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let bytes = ((mixed ^ (mixed >> 29)) | 0x0101_0101_0101_0101).to_ne_bytes();
-    (0..room.min(CANARY_MAX)).map(move |i| (i, bytes[i % bytes.len()]))
+    [(mixed ^ (mixed >> 29)) | 0x0101_0101_0101_0101; CANARY_MAX / 8]
+}
+
+/// # Safety
+/// The slot has `bytes` bytes, is committed, and nobody else uses what is behind the first `size`.
+unsafe fn write_canary(secret: u64, index: u32, slot: *mut u8, size: usize, bytes: usize) {
+    let canary = canary(secret, index);
+    let length = (bytes - size).min(CANARY_MAX);
+    // SAFETY: the caller's.
+    unsafe { slot.add(size).copy_from_nonoverlapping(canary.as_ptr().cast(), length) };
+}
+
+/// Whether the canary behind an object is as it was written.
+///
+/// # Safety
+/// As for [`write_canary`].
+unsafe fn has_canary(secret: u64, index: u32, slot: *const u8, size: usize, bytes: usize) -> bool {
+    let canary = canary(secret, index);
+    let length = (bytes - size).min(CANARY_MAX);
+    // SAFETY: the caller's; `length` is at most the canary's.
+    unsafe {
+        let found = core::slice::from_raw_parts(slot.add(size), length);
+        found == core::slice::from_raw_parts(canary.as_ptr().cast::<u8>(), length)
+    }
 }
 
 /// Ends the process if a slot that is not allocated holds anything.
@@ -421,11 +440,17 @@ fn expect_untouched(slot: *mut u8, bytes: usize) {
 /// They are committed and nobody writes to them.
 #[inline(never)]
 unsafe fn is_zero(slot: *const u8, from: usize, to: usize) -> bool {
+    const STRIDE: usize = 8;
     let words = from.next_multiple_of(8).min(to);
+    let strides = words + (to - words) / (8 * STRIDE) * (8 * STRIDE);
     // SAFETY: the caller's. Slots start at multiples of 8 and have such sizes.
     unsafe {
-        (from..words).all(|i| slot.add(i).read() == 0)
-            && (words..to).step_by(8).all(|i| slot.add(i).cast::<u64>().read() == 0)
+        let word = |at: usize| slot.add(at).cast::<u64>().read();
+        // Without a branch for each word, so that the compiler takes several at once.
+        let stride = |at: usize| (0..STRIDE).fold(0, |bits, i| bits | word(at + 8 * i));
+        (from..words).all(|at| slot.add(at).read() == 0)
+            && (words..strides).step_by(8 * STRIDE).all(|at| stride(at) == 0)
+            && (strides..to).step_by(8).all(|at| word(at) == 0)
     }
 }
 
@@ -449,8 +474,7 @@ mod tests {
 
     #[test]
     fn no_byte_of_a_canary_is_zero_and_slots_differ() {
-        let bytes = |index| canary(0x1234_5678_9abc_def0, index, 9).map(|(_, b)| b).collect();
-        let (a, b): (std::vec::Vec<u8>, std::vec::Vec<u8>) = (bytes(1), bytes(2));
-        assert!(a.len() == 9 && a.iter().all(|b| *b != 0) && a != b);
+        let [a, b] = [1, 2].map(|index| canary(0x1234_5678_9abc_def0, index)[0].to_ne_bytes());
+        assert!(a.iter().all(|byte| *byte != 0) && a != b);
     }
 }
