@@ -5,7 +5,7 @@
 //! begins behind a guard as well. A freed object is unmapped at once, so that a later use faults and
 //! a later free names an address that memento does not know.
 
-use crate::large::{LargeUsage, Mapping, Table};
+use crate::large::{Backing, LargeUsage, Pages, Table};
 use core::ptr::NonNull;
 use memento_hal::lock::{ForkLock, this_thread};
 use memento_hal::os::Os;
@@ -91,7 +91,9 @@ impl<O: Os> Guarded<O> {
             let object = base.add(front + place.before);
             object.add(size).write_bytes(SLACK, place.pages - place.before - size);
             let inserted = self.locked(|state| {
-                state.table.insert(&self.os, Mapping { start: object, bytes: size }).then(|| {
+                state.table.reserve(&self.os).then(|| {
+                    let pages = Pages { start: object, bytes: size, mapping: 0 };
+                    state.table.put(pages, Backing::Known);
                     state.usage.objects += 1;
                     state.usage.bytes += place.pages;
                     state.usage.peak_bytes = state.usage.peak_bytes.max(state.usage.bytes);
@@ -117,7 +119,7 @@ impl<O: Os> Guarded<O> {
         let page = self.os.page_bytes();
         // Taken out first: of two threads that free it, one finds it.
         let (size, place) = self.locked(|state| {
-            let size = state.table.remove(object)?;
+            let size = state.table.remove(object)?.0.bytes;
             let place = Place::of_object(object.addr().get(), size, page);
             state.usage.objects -= 1;
             state.usage.bytes -= place.pages;
@@ -139,7 +141,7 @@ impl<O: Os> Guarded<O> {
 
     /// Bytes that were asked for, if there is an object.
     pub(crate) fn size_of(&self, object: NonNull<u8>) -> Option<usize> {
-        self.locked(|state| state.table.get(object))
+        self.locked(|state| Some(state.table.get(object)?.0.bytes))
     }
 
     /// Totals.

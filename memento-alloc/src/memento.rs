@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | up to 512 bytes, aligned to at most 64 | the backend `H` |
 //! | up to 256 KiB, aligned to at most 16 KiB | the thread's software heap |
-//! | more | a mapping of its own ([`crate::large`]) |
+//! | more | pages of its own ([`crate::large`]) |
 //!
 //! With the soft backend the first two are one heap, and both fast paths are inlined here. A request
 //! that its server cannot satisfy is passed down the table. A free asks the servers in the same

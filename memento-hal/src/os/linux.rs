@@ -11,6 +11,9 @@ pub struct Linux;
 /// Cached page size; 0 until first asked. Written with the same value by whoever comes first.
 static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
+/// Bytes of a huge page, and of what one page table maps. Only speed depends on it.
+const HUGE_BYTES: usize = 2 << 20;
+
 impl Linux {
     /// One anonymous mapping of `bytes` at a multiple of `align`.
     fn map_aligned(
@@ -81,9 +84,37 @@ unsafe impl Os for Linux {
     }
 
     unsafe fn remap(&self, start: NonNull<u8>, old: usize, new: usize) -> Option<NonNull<u8>> {
-        // SAFETY: the caller vouches that the range is a mapping of ours.
-        let at = unsafe { libc::mremap(start.as_ptr().cast(), old, new, libc::MREMAP_MAYMOVE) };
-        if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast()) }
+        let resize = |flags, target: *mut u8| {
+            let target = target.cast::<libc::c_void>();
+            // SAFETY: the caller vouches that the range is ours; a target is ours too, and unused.
+            let at = unsafe { libc::mremap(start.as_ptr().cast(), old, new, flags, target) };
+            if at == libc::MAP_FAILED { None } else { NonNull::new(at.cast::<u8>()) }
+        };
+        if new < HUGE_BYTES {
+            return resize(libc::MREMAP_MAYMOVE, null_mut());
+        }
+        if let Some(grown) = resize(0, null_mut()) {
+            return Some(grown);
+        }
+        // At the same distance from a multiple of 2 MiB as before: whole page tables and huge pages
+        // move then, not page by page.
+        let total = new.checked_add(HUGE_BYTES)?;
+        let Some(base) = self.reserve(total, self.page_bytes()) else {
+            return resize(libc::MREMAP_MAYMOVE, null_mut());
+        };
+        let head = start.addr().get().wrapping_sub(base.addr().get()) % HUGE_BYTES;
+        // SAFETY: `head` is less than `total - new`; what is cut off is in nobody's use. The target is
+        // ours until it is moved to. If that fails, some kernels have unmapped it and others have not, so
+        // it may be another thread's by now: it stays, as address space without memory.
+        unsafe {
+            let target = base.add(head);
+            let moved = resize(libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, target.as_ptr());
+            if head > 0 {
+                self.release(base, head);
+            }
+            self.release(target.add(new), HUGE_BYTES - head);
+            moved
+        }
     }
 
     unsafe fn commit(&self, start: NonNull<u8>, bytes: usize) -> bool {
@@ -96,6 +127,17 @@ unsafe impl Os for Linux {
         // Linux 5.14; older kernels answer EINVAL, and pages come by first touch as ever.
         // SAFETY: the caller vouches that the range is committed; contents are kept.
         unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_POPULATE_WRITE) };
+    }
+
+    unsafe fn advise_huge(&self, start: NonNull<u8>, bytes: usize) {
+        // SAFETY: the caller vouches that the range is committed; contents are kept.
+        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+    }
+
+    unsafe fn backing(&self, start: NonNull<u8>, backed: &mut [u8]) -> bool {
+        let bytes = backed.len() * self.page_bytes();
+        // SAFETY: the kernel writes one byte for each page.
+        unsafe { libc::mincore(start.as_ptr().cast(), bytes, backed.as_mut_ptr()) == 0 }
     }
 
     unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
@@ -126,6 +168,45 @@ mod tests {
             at.write(7);
             assert!(os.decommit(at, page));
             assert_eq!(at.read(), 0);
+            os.release(at, 4 * page);
+        }
+    }
+
+    #[test]
+    fn a_range_moves_with_its_contents_and_its_offset() {
+        let os = Linux;
+        let page = os.page_bytes();
+        let (old, new) = (HUGE_BYTES, 3 * HUGE_BYTES);
+        let at = os.map(2 * old, page).unwrap();
+        // SAFETY: mapped just now and used by this test alone.
+        unsafe {
+            // In the middle of a mapping, so there is no room behind it.
+            let start = at.add(page);
+            start.write_bytes(5, old);
+            let moved = os.remap(start, old, new).unwrap();
+            assert_eq!(moved.addr().get() % HUGE_BYTES, start.addr().get() % HUGE_BYTES);
+            let contents = core::slice::from_raw_parts(moved.as_ptr(), new);
+            assert!(contents[..old].iter().all(|b| *b == 5));
+            assert!(contents[old..].iter().all(|b| *b == 0));
+            assert!(os.remap(moved, new, usize::MAX - page + 1).is_none());
+            assert_eq!(moved.read(), 5);
+            os.release(moved, new);
+            os.release(at, page);
+            os.release(start.add(old), old - page);
+        }
+    }
+
+    #[test]
+    fn what_was_touched_is_backed() {
+        let os = Linux;
+        let page = os.page_bytes();
+        let at = os.map(4 * page, page).unwrap();
+        let mut backed = [0; 4];
+        // SAFETY: mapped just now and used by this test alone.
+        unsafe {
+            at.add(2 * page).write(1);
+            assert!(os.backing(at, &mut backed));
+            assert_eq!(backed.map(|b| b & 1), [0, 0, 1, 0]);
             os.release(at, 4 * page);
         }
     }

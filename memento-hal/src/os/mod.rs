@@ -56,13 +56,12 @@ pub unsafe trait Os: Sync {
         None
     }
 
-    /// Changes the length of a range from [`Os::map`], moving it if it must; contents are kept.
-    /// `None` if that cannot be done without copying, or memory is exhausted; nothing has changed
-    /// then.
+    /// Changes the length of a range that lies in one result of [`Os::map`] or [`Os::remap`], moving
+    /// it if it must; contents are kept. If it moves, it leaves what is beside it behind. `None` if
+    /// that cannot be done without copying, or memory is exhausted; nothing has changed then.
     ///
     /// # Safety
-    /// The range is one whole result of [`Os::map`] or [`Os::remap`]. Nobody uses the old address
-    /// afterwards.
+    /// As said of the range. Nobody uses the old address afterwards.
     unsafe fn remap(&self, start: NonNull<u8>, old: usize, new: usize) -> Option<NonNull<u8>> {
         let _ = (start, old, new);
         None
@@ -81,6 +80,26 @@ pub unsafe trait Os: Sync {
     /// # Safety
     /// The range is committed.
     unsafe fn populate(&self, start: NonNull<u8>, bytes: usize);
+
+    /// Asks for pages of 2 MiB for what of a committed range is touched from now on. A hint, which
+    /// holds until the range is released: may do nothing.
+    ///
+    /// # Safety
+    /// The range is committed.
+    unsafe fn advise_huge(&self, start: NonNull<u8>, bytes: usize) {
+        let _ = (start, bytes);
+    }
+
+    /// Tells of each page of a committed range whether it has memory behind it: bit 0 of its byte. It has
+    /// not if it was never touched or populated, and neither if it is swapped out. `false` if that is
+    /// not known.
+    ///
+    /// # Safety
+    /// As many pages as `backed` has bytes are committed from `start` on.
+    unsafe fn backing(&self, start: NonNull<u8>, backed: &mut [u8]) -> bool {
+        let _ = (start, backed);
+        false
+    }
 
     /// Gives the memory behind a committed range back; it stays committed and reads as zero. `false`
     /// if the system refuses (locked pages); contents are as before then.

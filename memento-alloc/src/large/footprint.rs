@@ -1,0 +1,184 @@
+//! What a program does with its large objects, as far as it can be seen, and what follows from it: how
+//! many freed pages are worth keeping, and whether pages of an object are sure to be touched.
+//!
+//! Time passes here only with what is allocated and freed, so a run of a program is repeatable.
+
+use super::pages::Pages;
+use memento_hal::os::Os;
+
+/// What may be kept in any case, as far as the program had that much in use.
+const KEPT_ANYWAY: usize = 32 << 20;
+/// … and this share of the level.
+const KEPT_SHARE: usize = 8;
+/// How far beyond the level live and kept pages together may go: this share of it.
+const SLACK_SHARE: usize = 8;
+/// Each free lowers the level by this share of its bytes.
+const FORGET_SHARE: usize = 64;
+
+/// About how many bytes of large objects the program uses at a time: the most of late.
+#[derive(Debug)]
+pub(super) struct Level {
+    live: usize,
+    level: usize,
+}
+
+impl Level {
+    /// Nothing was used yet.
+    pub const fn new() -> Self {
+        Self { live: 0, level: 0 }
+    }
+
+    /// So many bytes more are in use.
+    pub fn rise(&mut self, bytes: usize) {
+        self.live += bytes;
+        self.level = self.level.max(self.live);
+    }
+
+    /// So many bytes are in use no more.
+    pub fn fall(&mut self, bytes: usize) {
+        self.live -= bytes;
+        self.level = self.live.max(self.level - bytes / FORGET_SHARE);
+    }
+
+    /// Most bytes to keep: with those in use hardly more than the program had in use itself, so
+    /// that its peak hardly rises; and not much for ever of a peak that does not come back.
+    pub fn most_kept(&self) -> usize {
+        let room = self.level + self.level / SLACK_SHARE - self.live;
+        room.min(KEPT_ANYWAY.max(self.level / KEPT_SHARE))
+    }
+}
+
+/// Pages of an object that are looked at.
+const SAMPLES: usize = 8;
+/// So many of them are as good as all.
+const FULL: usize = SAMPLES - 1;
+
+/// How many of [`SAMPLES`] pages spread over the run have memory behind them.
+fn sample(os: &impl Os, pages: &Pages) -> usize {
+    let page = os.page_bytes();
+    let step = (pages.bytes / page / SAMPLES).max(1);
+    let is_backed = |i: &usize| {
+        // Where in its part differs, so that no stride of the program's meets all of them.
+        let within = (i + 1).wrapping_mul(0x9e37_79b9) / 16 % step;
+        let offset = (i * step + within) * page;
+        let mut backed = [1];
+        // SAFETY: a page of the run, which is committed. What is not known counts as backed.
+        offset < pages.bytes
+            && unsafe {
+                let _ = os.backing(pages.start.add(offset), &mut backed);
+                backed[0] & 1 == 1
+            }
+    };
+    (0..SAMPLES).filter(is_backed).count()
+}
+
+/// Whether pages are sure to be touched, by what became of earlier ones.
+#[derive(Debug)]
+pub(super) struct Habit {
+    /// Above 0: objects are mostly used in full. Below: mostly not.
+    score: i8,
+    /// Counts the answers "sure".
+    answers: u8,
+}
+
+const SCORE_MAX: i8 = 4;
+/// One answer in so many is "not sure", since an object on huge pages does not show what was touched.
+const PROBES: u8 = 16;
+
+impl Habit {
+    /// Nothing was seen yet.
+    pub const fn new() -> Self {
+        Self { score: 0, answers: 0 }
+    }
+
+    /// Looks at a run that its object does not use any more.
+    pub fn learn_at_end(&mut self, os: &impl Os, pages: &Pages) {
+        let found = sample(os, pages);
+        if found >= FULL {
+            self.score = (self.score + 1).min(SCORE_MAX);
+        } else if found < SAMPLES / 2 {
+            // One such object must outweigh the others: it costs memory, they only time.
+            self.score = (self.score - SCORE_MAX).max(-SCORE_MAX);
+        }
+    }
+
+    /// Looks at a run that is in use; returns whether all of it is. What is not touched yet may still be,
+    /// so it tells nothing.
+    pub fn learn_early(&mut self, os: &impl Os, pages: &Pages) -> bool {
+        let full = sample(os, pages) >= FULL;
+        if full {
+            self.score = (self.score + 1).min(SCORE_MAX);
+        }
+        full
+    }
+
+    /// Whether an object will be used in full, as far as one can tell.
+    pub fn is_sure(&mut self) -> bool {
+        if self.score <= 0 {
+            return false;
+        }
+        self.answers = (self.answers + 1) % PROBES;
+        self.answers != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn what_is_kept_fills_up_to_the_level() {
+        let mut level = Level::new();
+        level.rise(16 * MIB);
+        assert_eq!(level.most_kept(), 2 * MIB);
+        level.fall(8 * MIB);
+        assert!((9 * MIB..=10 * MIB).contains(&level.most_kept()));
+    }
+
+    #[test]
+    fn a_peak_that_does_not_come_back_is_forgotten() {
+        let mut level = Level::new();
+        level.rise(800 * MIB);
+        level.fall(800 * MIB);
+        assert!((90 * MIB..=100 * MIB).contains(&level.most_kept()), "a share of the peak");
+        for _ in 0..1000 {
+            level.rise(64 * MIB);
+            level.fall(64 * MIB);
+        }
+        assert!((63 * MIB / 2..=32 * MIB).contains(&level.most_kept()));
+    }
+
+    #[test]
+    #[cfg(not(miri))]
+    fn sure_is_what_was_touched_and_one_hollow_object_counts_more() {
+        let os = memento_hal::os::Linux;
+        let start = os.map(MIB, os.page_bytes()).unwrap();
+        let pages = Pages { start, bytes: MIB, mapping: 1 };
+        let mut habit = Habit::new();
+        assert!(!habit.is_sure());
+        habit.learn_at_end(&os, &pages);
+        assert!(!habit.is_sure(), "no page was touched");
+        // SAFETY: mapped above.
+        unsafe { start.write_bytes(1, MIB) };
+        let mut habit = Habit::new();
+        for _ in 0..9 {
+            assert!(habit.learn_early(&os, &pages));
+        }
+        let sure = (0..160).filter(|_| habit.is_sure()).count();
+        assert_eq!(sure, 150, "the others are probes");
+        // A stride that is as regular as an even sample would be.
+        // SAFETY: mapped above.
+        unsafe {
+            assert!(os.decommit(start, MIB));
+            for at in (0..MIB).step_by(MIB / 16) {
+                start.add(at).write(1);
+            }
+        }
+        habit.learn_at_end(&os, &pages);
+        assert!(!habit.is_sure());
+        // SAFETY: mapped above, not used any more.
+        unsafe { os.release(start, MIB) };
+    }
+}

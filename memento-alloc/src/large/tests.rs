@@ -1,0 +1,268 @@
+//! Large objects as a whole.
+
+use super::*;
+use std::vec::Vec;
+
+/// Smaller under Miri, which looks at every byte.
+const MIB: usize = if cfg!(miri) { 1 << 14 } else { 1 << 20 };
+
+/// Miri sees every access to memory of the fake system, and knows no partial `munmap`.
+#[cfg(miri)]
+pub(super) fn test_os() -> impl Os {
+    memento_hal::os::Fake::new()
+}
+#[cfg(not(miri))]
+pub(super) fn test_os() -> impl Os {
+    memento_hal::os::Linux
+}
+
+fn large() -> Large<impl Os> {
+    Large::new(test_os())
+}
+
+#[test]
+fn kept_mappings_are_used_again_and_zeroed_on_demand() {
+    let large = large();
+    let a = large.allocate(MIB, 16, false).unwrap();
+    // SAFETY: `a` has a mebibyte, and is not used after its free.
+    unsafe {
+        a.write_bytes(7, MIB);
+        assert!(large.free(a));
+        assert!(!large.free(a), "free twice");
+    }
+    assert_eq!(large.usage().kept_bytes, MIB);
+    let less = MIB - MIB / 8;
+    let b = large.allocate(less, 16, true).unwrap();
+    assert_eq!(a, b);
+    // SAFETY: as above.
+    unsafe {
+        let bytes = core::slice::from_raw_parts(b.as_ptr(), less);
+        assert!(bytes.iter().all(|x| *x == 0));
+        assert!(large.free(b));
+    }
+    large.purge();
+    assert_eq!(large.usage(), LargeUsage { peak_bytes: MIB, ..LargeUsage::default() });
+}
+
+#[test]
+#[cfg(not(miri))]
+fn what_is_kept_never_lifts_the_peak_by_much() {
+    let large = large();
+    let mut all: Vec<_> = (0..12).map(|_| large.allocate(4 * MIB, 16, false).unwrap()).collect();
+    let mut live = 48 * MIB;
+    for (round, size) in [3, 5, 1, 7, 2, 9, 4].into_iter().cycle().take(60).enumerate() {
+        let index = round * 7 % all.len();
+        // SAFETY: allocated here, and not used afterwards.
+        assert!(unsafe { large.free(all[index]) });
+        all[index] = large.allocate(size * MIB, 16, false).unwrap();
+        let usage = large.usage();
+        live = live.max(usage.bytes);
+        assert!(usage.bytes + usage.kept_bytes <= live + live / 8, "{usage:?}");
+    }
+    // SAFETY: as above.
+    all.into_iter().for_each(|a| assert!(unsafe { large.free(a) }));
+    assert!(large.usage().kept_bytes <= 48 * MIB);
+    let kept = large.usage().kept_bytes;
+    assert!(kept > 0);
+    assert_eq!(large.purge(), kept);
+    assert_eq!(large.usage().kept_bytes, 0);
+}
+
+#[test]
+#[cfg(not(miri))]
+fn a_longer_object_has_the_pages_of_a_shorter_one_moved_to_its_front() {
+    let large = large();
+    let a = large.allocate(8 * MIB, 16, false).unwrap();
+    // SAFETY: both objects are as long as they are used, and not used after their frees.
+    unsafe {
+        a.write_bytes(7, 8 * MIB);
+        large.free(a);
+        let before = large.usage();
+        let b = large.allocate(9 * MIB, 16, true).unwrap();
+        assert!(large.usage().kept_bytes < before.kept_bytes);
+        let mut backed = [0u8; 2048];
+        assert!(test_os().backing(b, &mut backed));
+        assert!(backed.iter().all(|b| b & 1 == 1), "the front is there already");
+        assert!(core::slice::from_raw_parts(b.as_ptr(), 9 * MIB).iter().all(|x| *x == 0));
+        large.free(b);
+    }
+    large.purge();
+}
+
+#[test]
+#[cfg(not(miri))]
+fn zeros_that_are_hardly_touched_stay_without_memory() {
+    let large = large();
+    for round in 0..50 {
+        let size = 16 * MIB - round * 4096;
+        let a = large.allocate(size, 16, true).unwrap();
+        let mut backed = [0u8; 4096];
+        // SAFETY: the object has `size` bytes, and is not used after its free.
+        unsafe {
+            for at in (round * 4096..size).step_by(MIB) {
+                assert_eq!(a.add(at).read(), 0);
+                a.add(at).write(1);
+            }
+            assert!(test_os().backing(a, &mut backed[..size / 4096]));
+            large.free(a);
+        }
+        let count = backed.iter().filter(|b| **b & 1 == 1).count();
+        assert!(count <= 4096 / 16, "round {round}: {count} pages of 4096");
+    }
+    large.purge();
+}
+
+/// What a program does.
+#[derive(Clone, Debug)]
+enum Action {
+    Allocate { size: usize, shift: u32, zeroed: bool },
+    Free(usize),
+    Resize { which: usize, size: usize },
+    Purge,
+}
+
+fn actions() -> impl proptest::strategy::Strategy<Value = Vec<Action>> {
+    use proptest::prelude::*;
+    let size = || prop_oneof![1usize..MIB, 1usize..6 * MIB];
+    let one = prop_oneof![
+        4 => (size(), 4u32..18, any::<bool>())
+            .prop_map(|(size, shift, zeroed)| Action::Allocate { size, shift, zeroed }),
+        3 => any::<usize>().prop_map(Action::Free),
+        3 => (any::<usize>(), size()).prop_map(|(which, size)| Action::Resize { which, size }),
+        1 => Just(Action::Purge),
+    ];
+    prop::collection::vec(one, 1..if cfg!(miri) { 30 } else { 120 })
+}
+
+/// A live object with its request, and a stamp at the start of every page.
+struct Held {
+    start: NonNull<u8>,
+    size: usize,
+    stamp: u8,
+}
+
+impl Held {
+    fn offsets(size: usize) -> impl Iterator<Item = usize> {
+        (0..size).step_by(4096).chain([size - 1])
+    }
+
+    fn write(&self) {
+        for at in Self::offsets(self.size) {
+            // SAFETY: within the object.
+            unsafe { self.start.add(at).write(self.stamp) };
+        }
+    }
+
+    fn reads(&self, want: u8, size: usize) -> bool {
+        // SAFETY: within the object.
+        (0..size).step_by(4096).all(|at| unsafe { self.start.add(at).read() } == want)
+    }
+}
+
+/// Runs a program; every object keeps its contents, zeros are zeros, and the totals are right.
+fn run(large: &Large<impl Os>, actions: Vec<Action>) {
+    let mut held: Vec<Held> = Vec::new();
+    for (step, action) in actions.into_iter().enumerate() {
+        let stamp = step as u8 | 1;
+        match action {
+            Action::Allocate { size, shift, zeroed } => {
+                let Some(start) = large.allocate(size, 1 << shift, zeroed) else { continue };
+                assert!(start.addr().get().is_multiple_of(1 << shift));
+                let new = Held { start, size, stamp };
+                assert!(!zeroed || new.reads(0, size), "other than zero");
+                new.write();
+                held.push(new);
+            }
+            Action::Free(which) if !held.is_empty() => {
+                let old = held.swap_remove(which % held.len());
+                assert!(old.reads(old.stamp, old.size), "lost contents");
+                // SAFETY: a live object that is not used any more.
+                unsafe {
+                    assert!(large.free(old.start));
+                    assert!(!large.free(old.start), "free twice");
+                }
+            }
+            Action::Resize { which, size } if !held.is_empty() => {
+                let index = which % held.len();
+                let old = &mut held[index];
+                // SAFETY: a live object; if it moves, the old address is forgotten.
+                if let Some(start) = unsafe { large.resize(old.start, size, 16) } {
+                    old.start = start;
+                    assert!(old.reads(old.stamp, size.min(old.size)), "lost contents");
+                    (old.size, old.stamp) = (size, stamp);
+                    old.write();
+                }
+            }
+            Action::Purge => {
+                large.purge();
+                assert_eq!(large.usage().kept_bytes, 0);
+            }
+            _ => {}
+        }
+        let usage = large.usage();
+        let bytes = |held: &Held| large.size_of(held.start).unwrap();
+        assert_eq!(usage.objects, held.len());
+        assert_eq!(usage.bytes, held.iter().map(bytes).sum::<usize>());
+        assert!(held.iter().all(|held| bytes(held) >= held.size));
+    }
+    for old in held {
+        assert!(old.reads(old.stamp, old.size), "lost contents");
+        // SAFETY: as above.
+        assert!(unsafe { large.free(old.start) });
+    }
+    large.purge();
+    assert_eq!((large.usage().objects, large.usage().bytes), (0, 0));
+}
+
+#[test]
+fn any_program_finds_its_objects_as_it_left_them() {
+    use proptest::prelude::*;
+    let cases = if cfg!(miri) { 3 } else { 60 };
+    proptest!(ProptestConfig::with_cases(cases), |(actions in actions())| run(&large(), actions));
+}
+
+#[test]
+fn nor_does_it_matter_what_the_system_refuses() {
+    use proptest::prelude::*;
+    let cases = if cfg!(miri) { 2 } else { 30 };
+    proptest!(ProptestConfig::with_cases(cases), |(actions in actions(), commits in 2usize..40)| {
+        let os = memento_hal::os::Fake::new();
+        os.fail_commits_after(commits);
+        os.refuse_decommits();
+        run(&Large::new(os), actions);
+    });
+}
+
+#[test]
+#[cfg(not(miri))]
+fn resizing_keeps_contents() {
+    let large = large();
+    let mut a = large.allocate(MIB, 16, false).unwrap();
+    // SAFETY: `a` has as many bytes as was last asked for.
+    unsafe {
+        a.write_bytes(9, MIB);
+        for size in [MIB + 1, 5 * MIB, 64 * MIB, 2 * MIB] {
+            a = large.resize(a, size, 16).unwrap();
+            assert!(large.size_of(a).unwrap() >= size);
+            assert!(core::slice::from_raw_parts(a.as_ptr(), MIB).iter().all(|x| *x == 9));
+            a.add(size - 1).write(1);
+        }
+        assert!(large.free(a));
+    }
+    large.purge();
+}
+
+#[test]
+fn alignment_of_any_size() {
+    let large = large();
+    let shifts: &[u32] = if cfg!(miri) { &[4, 12, 14] } else { &[4, 12, 16, 21, 24] };
+    for shift in shifts {
+        let a = large.allocate(MIB / 3, 1 << shift, false).unwrap();
+        assert!(a.addr().get().is_multiple_of(1 << shift));
+        // SAFETY: not used afterwards.
+        unsafe { assert!(large.free(a)) };
+    }
+    assert!(large.allocate(usize::MAX - 100, 16, false).is_none());
+    assert!(large.allocate(1 << 60, 16, false).is_none());
+    large.purge();
+}
