@@ -77,6 +77,8 @@ fn sample(os: &impl Os, pages: &Pages) -> usize {
 pub(super) struct Habit {
     /// Above 0: objects are mostly used in full. Below: mostly not.
     score: i8,
+    /// Bytes of the longest run that was used in full.
+    longest: usize,
     /// Counts the answers "sure".
     answers: u8,
 }
@@ -88,14 +90,14 @@ const PROBES: u8 = 16;
 impl Habit {
     /// Nothing was seen yet.
     pub const fn new() -> Self {
-        Self { score: 0, answers: 0 }
+        Self { score: 0, longest: 0, answers: 0 }
     }
 
     /// Looks at a run that its object does not use any more.
     pub fn learn_at_end(&mut self, os: &impl Os, pages: &Pages) {
         let found = sample(os, pages);
         if found >= FULL {
-            self.score = (self.score + 1).min(SCORE_MAX);
+            self.note_full(pages.bytes);
         } else if found < SAMPLES / 2 {
             // One such object must outweigh the others: it costs memory, they only time.
             self.score = (self.score - SCORE_MAX).max(-SCORE_MAX);
@@ -107,14 +109,20 @@ impl Habit {
     pub fn learn_early(&mut self, os: &impl Os, pages: &Pages) -> bool {
         let full = sample(os, pages) >= FULL;
         if full {
-            self.score = (self.score + 1).min(SCORE_MAX);
+            self.note_full(pages.bytes);
         }
         full
     }
 
-    /// Whether an object will be used in full, as far as one can tell.
-    pub fn is_sure(&mut self) -> bool {
-        if self.score <= 0 {
+    fn note_full(&mut self, bytes: usize) {
+        self.score = (self.score + 1).min(SCORE_MAX);
+        self.longest = self.longest.max(bytes);
+    }
+
+    /// Whether an object of `bytes` will be used in full, as far as one can tell. What is much longer than
+    /// any that was is of another kind.
+    pub fn is_sure(&mut self, bytes: usize) -> bool {
+        if self.score <= 0 || bytes / 8 > self.longest {
             return false;
         }
         self.answers = (self.answers + 1) % PROBES;
@@ -157,17 +165,18 @@ mod tests {
         let start = os.map(MIB, os.page_bytes()).unwrap();
         let pages = Pages { start, bytes: MIB, mapping: 1 };
         let mut habit = Habit::new();
-        assert!(!habit.is_sure());
+        assert!(!habit.is_sure(8 * MIB));
         habit.learn_at_end(&os, &pages);
-        assert!(!habit.is_sure(), "no page was touched");
+        assert!(!habit.is_sure(8 * MIB), "no page was touched");
         // SAFETY: mapped above.
         unsafe { start.write_bytes(1, MIB) };
         let mut habit = Habit::new();
         for _ in 0..9 {
             assert!(habit.learn_early(&os, &pages));
         }
-        let sure = (0..160).filter(|_| habit.is_sure()).count();
+        let sure = (0..160).filter(|_| habit.is_sure(8 * MIB)).count();
         assert_eq!(sure, 150, "the others are probes");
+        assert!((0..9).all(|_| !habit.is_sure(9 * MIB)), "nothing so long was seen");
         // A stride that is as regular as an even sample would be.
         // SAFETY: mapped above.
         unsafe {
@@ -177,7 +186,7 @@ mod tests {
             }
         }
         habit.learn_at_end(&os, &pages);
-        assert!(!habit.is_sure());
+        assert!(!habit.is_sure(8 * MIB));
         // SAFETY: mapped above, not used any more.
         unsafe { os.release(start, MIB) };
     }

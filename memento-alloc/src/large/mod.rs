@@ -232,7 +232,7 @@ impl State {
         surplus: &mut Surplus,
     ) -> Option<Served> {
         self.learn_from_latest(os);
-        let sure = !zeroed && self.habit.is_sure();
+        let sure = !zeroed && self.habit.is_sure(bytes);
         let huge = sure && bytes >= HUGE_BYTES;
         if align == os.page_bytes()
             && let Some(front) = self.kept.take_longest(bytes / FRONT_SHARE)
@@ -357,11 +357,9 @@ impl State {
         let start = unsafe { os.remap(pages.start, old, bytes) }?;
         self.table.remove(pages.start);
         let now = Pages { start, bytes, mapping: self.next_mapping() };
-        let sure = match backing {
-            Backing::Known => self.habit.is_sure(),
-            // What was filled before it grew will be filled again.
-            _ => self.habit.learn_early(os, &Pages { bytes: old - old / 8, ..now }),
-        };
+        // What was filled before it grew will be filled again.
+        let filled = Pages { bytes: old - old / 8, ..now };
+        let sure = self.habit.learn_early(os, &filled);
         if sure && bytes >= HUGE_BYTES {
             // SAFETY: mapped just now.
             unsafe { os.advise_huge(start, bytes) };

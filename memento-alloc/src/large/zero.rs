@@ -73,3 +73,81 @@ unsafe fn forget(os: &impl Os, start: NonNull<u8>, bytes: usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memento_hal::os::Fake;
+    use std::vec;
+    use std::vec::Vec;
+
+    const PAGE: usize = Fake::PAGE_BYTES;
+
+    /// A system that tells which pages are backed, as a test says, and may refuse to take any back.
+    struct Told {
+        fake: Fake,
+        start: usize,
+        backed: Vec<bool>,
+    }
+
+    // SAFETY: memory is the fake's.
+    unsafe impl Os for Told {
+        fn page_bytes(&self) -> usize {
+            PAGE
+        }
+        fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+            self.fake.reserve(bytes, align)
+        }
+        unsafe fn commit(&self, _: NonNull<u8>, _: usize) -> bool {
+            true
+        }
+        unsafe fn populate(&self, _: NonNull<u8>, _: usize) {}
+        unsafe fn backing(&self, start: NonNull<u8>, backed: &mut [u8]) -> bool {
+            let first = (start.addr().get() - self.start) / PAGE;
+            // The other bits mean nothing.
+            backed.iter_mut().zip(&self.backed[first..]).for_each(|(b, is)| *b = 6 | u8::from(*is));
+            true
+        }
+        unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
+            // SAFETY: the caller's.
+            unsafe { self.fake.decommit(start, bytes) }
+        }
+        unsafe fn release(&self, _: NonNull<u8>, _: usize) {}
+    }
+
+    /// Clears pages full of ones; returns how often the system was asked to take pages back.
+    fn clear_told(backed: Vec<bool>, refuse: bool) -> usize {
+        let fake = Fake::new();
+        if refuse {
+            fake.refuse_decommits();
+        }
+        let bytes = backed.len() * PAGE;
+        let start = fake.map(bytes, PAGE).unwrap();
+        let os = Told { fake, start: start.addr().get(), backed };
+        // SAFETY: mapped above, of this length.
+        unsafe {
+            // What is swapped out is not zero either.
+            start.write_bytes(1, bytes);
+            clear(&os, Pages { start, bytes, mapping: 1 });
+            assert!(core::slice::from_raw_parts(start.as_ptr(), bytes).iter().all(|b| *b == 0));
+        }
+        os.fake.decommits()
+    }
+
+    #[test]
+    fn all_is_zero_whatever_is_backed_and_refused() {
+        let short = |i: usize| i % 5 == 0;
+        let long = |i: usize| i % 20 < 3;
+        for refuse in [false, true] {
+            let asked = |n| if refuse { 0 } else { n };
+            assert_eq!(clear_told(vec![true; 40], refuse), 0);
+            assert_eq!(clear_told(vec![false; 40], refuse), asked(1));
+            assert_eq!(clear_told((0..40).map(short).collect(), refuse), 0, "short holes");
+            assert_eq!(clear_told((0..40).map(long).collect(), refuse), asked(2));
+            if !cfg!(miri) {
+                let parts = (0..PART * 2 + 50).map(|i| i == 700).collect();
+                assert_eq!(clear_told(parts, refuse), asked(3), "one page of a part");
+            }
+        }
+    }
+}
