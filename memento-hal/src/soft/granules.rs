@@ -186,6 +186,12 @@ impl<O: Os> Heap<O> {
         bytes
     }
 
+    /// Granules that may have memory behind them.
+    pub(super) fn dirty_granules(&self) -> Granule {
+        let blocks = (0..self.granules).step_by(GRANULES_PER_BLOCK);
+        blocks.map(|first| self.block(first).dirty.count_ones()).sum()
+    }
+
     /// Decommits the whole pages of a range of object bytes and marks their granules clean.
     fn decommit(&mut self, range: Option<(usize, usize)>, page: usize) -> usize {
         let Some((start, end)) = range else { return 0 };

@@ -8,6 +8,7 @@
 //!   and the granule table.
 
 use super::bin::{BIN_SLOTS, Bin};
+use super::keep::Left;
 use super::layout::{GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SPANS_OFFSET, TABLE_OFFSET};
 use super::mailbox::{Link, Mailbox};
 use super::region::Region;
@@ -65,6 +66,8 @@ pub struct Heap<O: Os = Linux> {
     pub(super) stuck: u32,
     /// The next heap of the same thread, when this one's slot is full.
     pub(super) next: *mut Heap<O>,
+    /// What the heap remembers of its last thread's end.
+    pub(super) left: Left,
 }
 
 /// Bytes of a slot that are readable and writable, by part.
@@ -112,6 +115,7 @@ impl<O: Os> Heap<O> {
             free_dirty: 0,
             stuck: 0,
             next: null_mut(),
+            left: Left::NONE,
         }
     }
 

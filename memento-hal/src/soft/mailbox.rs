@@ -146,15 +146,16 @@ impl<N: Link> Mailbox<N> {
 
     /// In a fork child, for a heap that is not the calling thread's: `consistent` says whether no
     /// change was under way. The child has one thread, so nobody races.
-    /// Tells whether the heap has become an orphan by it.
+    /// Tells whether the heap is an orphan now.
     pub fn after_fork(&self, consistent: bool) -> bool {
         // Relaxed, as nobody races.
         let state = self.state.load(Ordering::Relaxed);
-        let orphaned = consistent && state == OWNED;
         if state == OWNED || state == BUSY {
+            let orphaned = consistent && state == OWNED;
             self.state.store(if orphaned { ORPHAN } else { FROZEN }, Ordering::Relaxed);
+            return orphaned;
         }
-        orphaned
+        state == ORPHAN
     }
 
     fn change(&self, from: u32, to: u32) -> bool {

@@ -1,9 +1,10 @@
 //! The production backend: no hardware, the fastest software for the same contract.
 //!
 //! Layers, each of which uses only those below it:
-//! `Soft` (the contract) → `region` (slots, whose an address is) → `refill` (slow paths of a heap) →
-//! `granules` (which granules a heap uses) → `heap` (fast paths) → `mailbox` (remote frees), `span`,
-//! `bin`, `layout`.
+//! `Soft` (the contract) → `keep` (heaps without a thread) → `region` (slots, whose an address is) →
+//! `refill` (slow paths of a heap) →
+//! `granules` (which granules a heap uses) → `heap` (fast paths) → `mailbox` (remote frees), `orphans`,
+//! `span`, `bin`, `layout`.
 //!
 //! What it detects on free at no cost to the fast path: addresses outside the region or in parts
 //! that are in no use, addresses that are not a multiple of 8, and the immediate repeat. Frees from
@@ -13,12 +14,14 @@
 
 // Loom's atomics cannot lie in statics or in zeroed memory: it sees the lock-free part alone.
 mod mailbox;
+mod orphans;
 cfg_if::cfg_if! {
     if #[cfg(not(loom))] {
         mod bin;
         mod granules;
         mod hardened;
         mod heap;
+        mod keep;
         mod layout;
         mod process;
         mod refill;

@@ -131,7 +131,7 @@ impl<O: Os> Soft<O> {
                 heap = (*heap).next;
             }
         }
-        bytes
+        bytes + self.region.purge_kept()
     }
 
     /// Sorts the free objects of the thread's heaps back into their spans, which makes the counts of

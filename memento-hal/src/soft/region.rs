@@ -6,11 +6,13 @@
 
 use super::bin::{BINS, Bin};
 use super::heap::{Heap, SlotHeader};
+use super::keep::Kept;
 use super::layout::{
     GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SLOT_ALIGN, SLOT_SHIFT_MAX, SLOT_SHIFT_MIN,
     SLOTS_MAX, SPANS_OFFSET, TABLE_OFFSET,
 };
 use super::mailbox::Posted;
+use super::orphans::Orphans;
 use super::span::{FreeObject, Span};
 use crate::object::FreeFault;
 use crate::os::Os;
@@ -26,9 +28,10 @@ pub struct Region<O: Os> {
     packed: AtomicPtr<u8>,
     /// Slots handed out so far.
     slots: AtomicU32,
-    /// About how many heaps are orphans: 0 saves looking through all slots. Never too few for
-    /// long: whoever makes an orphan adds it.
-    pub(super) orphans: AtomicU32,
+    /// The slots whose threads have ended.
+    pub(super) orphans: Orphans<SLOTS_MAX>,
+    /// What these keep.
+    pub(super) kept: Kept,
     /// Which slots have a heap.
     ready: [AtomicU8; SLOTS_MAX],
 }
@@ -125,7 +128,8 @@ impl<O: Os> Region<O> {
             os,
             packed: AtomicPtr::new(null_mut()),
             slots: AtomicU32::new(0),
-            orphans: AtomicU32::new(0),
+            orphans: Orphans::new(),
+            kept: Kept::new(),
             ready: [const { AtomicU8::new(0) }; SLOTS_MAX],
         }
     }
@@ -157,7 +161,7 @@ impl<O: Os> Region<O> {
             Some(bounds) => bounds,
             None => self.reserve()?,
         };
-        let slot = match self.adopt(bounds) {
+        let slot = match self.adopt() {
             Some(slot) => slot,
             None => self.new_slot(bounds, spare)?,
         };
@@ -165,16 +169,6 @@ impl<O: Os> Region<O> {
         // Relaxed: only the owner compares it with its own heap, see `free`.
         header(slot).primary.store(heap, Ordering::Relaxed);
         NonNull::new(heap)
-    }
-
-    fn adopt(&self, bounds: Bounds) -> Option<*mut u8> {
-        // Relaxed, here and where it is changed: a hint.
-        if self.orphans.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let slot = self.ready_slots(bounds).find(|slot| header::<O>(*slot).mailbox.adopt())?;
-        self.orphans.fetch_sub(1, Ordering::Relaxed);
-        Some(slot)
     }
 
     /// Gives up the heap of an ending thread, and all that hang on it.
@@ -194,12 +188,10 @@ impl<O: Os> Region<O> {
         }
         let mut heap = heap.as_ptr();
         while !heap.is_null() {
-            // SAFETY: the thread has this heap; `abandon` runs the closure before it lets go.
+            // SAFETY: the thread has this heap.
             unsafe {
                 let next = core::mem::replace(&mut (*heap).next, null_mut());
-                (*heap).purge();
-                (*heap).header().mailbox.abandon(|mail| (*heap).settle_orphan(mail));
-                self.orphans.fetch_add(1, Ordering::Relaxed);
+                self.leave(heap);
                 heap = next;
             }
         }
@@ -285,6 +277,7 @@ impl<O: Os> Region<O> {
     /// In a fork child whose one thread has `mine` (or null): every other thread is gone.
     pub fn after_fork(&self, mine: *mut Heap<O>) {
         let Some(bounds) = self.bounds() else { return };
+        self.forget_orphans();
         for slot in self.ready_slots(bounds) {
             let header = header::<O>(slot);
             // Relaxed: the child has one thread.
@@ -297,7 +290,7 @@ impl<O: Os> Region<O> {
             // SAFETY: the slot is ready, so it has a heap, whose thread does not exist here.
             unsafe { (*slot.wrapping_add(HEAP_OFFSET).cast::<Heap<O>>()).next = null_mut() };
             if header.mailbox.after_fork(!header.changing.load(Ordering::Relaxed)) {
-                self.orphans.fetch_add(1, Ordering::Relaxed);
+                self.count_orphan(slot);
             }
         }
     }
@@ -398,6 +391,25 @@ impl<O: Os> Region<O> {
             self.ready[index as usize].store(1, Ordering::Release);
             Some(slot.as_ptr())
         }
+    }
+
+    /// The slot with this number, which was handed out.
+    pub(super) fn slot(&self, index: u32) -> Option<*mut u8> {
+        Some(self.bounds()?.slot(index))
+    }
+
+    /// The number of a slot.
+    pub(super) fn index_of(&self, slot: *mut u8) -> u32 {
+        let Some(bounds) = self.bounds() else { return 0 };
+        ((slot.addr() - bounds.base.addr()) >> bounds.slot_shift) as u32
+    }
+
+    pub(super) fn heap_at(slot: *mut u8) -> *mut Heap<O> {
+        slot.wrapping_add(HEAP_OFFSET).cast()
+    }
+
+    pub(super) fn header_at(slot: *mut u8) -> *const SlotHeader<O> {
+        slot.cast()
     }
 
     fn is_ready(&self, index: u32) -> bool {

@@ -1,0 +1,180 @@
+//! What becomes of a heap when its thread ends, and which heap the next thread gets.
+//!
+//! A heap that is left gives its free memory back, or keeps it for the thread that comes next. To keep
+//! is faster: nothing is sorted, and no page is faulted in again. To give back is what a process wants
+//! whose threads have ended for good. Nobody knows which it is, so:
+//!
+//! - [`KEPT_MIN`] may always be kept, by all orphans together. That serves the many small threads.
+//! - Beyond it, what is kept must have been *earned*: a heap that gave memory back, was adopted, and
+//!   touched as much again shows that giving back was in vain, and earns its size for all. Threads
+//!   that end once give everything back; those that come again in waves pay for one wave.
+//! - A heap's growth, [`Region::purge_kept`] and time take back what is kept, and time what is earned.
+
+use super::heap::Heap;
+use super::layout::GRANULE_BYTES;
+use super::orphans::Stack;
+use super::region::Region;
+use super::span::Granule;
+use crate::os::Os;
+use crate::sync::{AtomicU32, Ordering};
+
+/// Granules that orphans may always keep: 2 MiB.
+const KEPT_MIN: u32 = (2 * 1024 * 1024 / GRANULE_BYTES) as u32;
+
+/// The account of what orphans keep, in granules. A heap is charged all that it holds, since nobody has
+/// sorted out what of it is free.
+#[derive(Debug)]
+pub(super) struct Kept {
+    held: AtomicU32,
+    earned: AtomicU32,
+}
+
+impl Kept {
+    pub const fn new() -> Self {
+        Self { held: AtomicU32::new(0), earned: AtomicU32::new(0) }
+    }
+
+    /// Whether a heap of this size may keep its memory; it is charged then.
+    // Relaxed, here and below: numbers that order nothing.
+    fn take_in(&self, charge: u32) -> bool {
+        let most = self.earned.load(Ordering::Relaxed).saturating_add(KEPT_MIN);
+        let add = |held: u32| held.checked_add(charge).filter(|sum| *sum <= most);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn let_go(&self, charge: u32) {
+        self.held.fetch_sub(charge, Ordering::Relaxed);
+    }
+
+    fn earn(&self, charge: u32) {
+        let add = |earned: u32| earned.checked_add(charge);
+        let _ = self.earned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+}
+
+/// What a heap remembers of its thread's end, in granules. All zero: there was none.
+#[derive(Debug, Clone, Copy)]
+pub struct Left {
+    /// What [`Kept`] was charged, while the heap is an orphan that kept its memory.
+    kept: Granule,
+    /// What the heap held when it gave memory back instead, how much that was, and what remained.
+    held: Granule,
+    given: Granule,
+    remained: Granule,
+}
+
+impl Left {
+    /// There was no end.
+    pub(super) const NONE: Self = Self { kept: 0, held: 0, given: 0, remained: 0 };
+}
+
+impl<O: Os> Region<O> {
+    /// A heap whose thread has ended, for the calling thread.
+    pub(super) fn adopt(&self) -> Option<*mut u8> {
+        self.adopt_from(&[Stack::Warm, Stack::Cold])
+    }
+
+    fn adopt_from(&self, stacks: &[Stack]) -> Option<*mut u8> {
+        // Somebody who frees into an orphan has it for a moment; another one serves as well.
+        const TRIES: usize = 4;
+        let mut busy = [None; TRIES];
+        let mut tried = 0;
+        let mut found = None;
+        for stack in stacks {
+            while found.is_none() && tried < TRIES {
+                let Some(index) = self.orphans.pop(*stack) else { break };
+                match self.adopt_slot(index) {
+                    None => {
+                        busy[tried] = Some((*stack, index));
+                        tried += 1;
+                    }
+                    some => found = some,
+                }
+            }
+        }
+        for (stack, index) in busy.into_iter().flatten() {
+            self.orphans.push(stack, index);
+        }
+        found
+    }
+
+    fn adopt_slot(&self, index: u32) -> Option<*mut u8> {
+        let slot = self.slot(index)?;
+        // SAFETY: a slot that was in a stack is ready; once adopted, its heap is ours.
+        unsafe {
+            let heap = Self::heap_at(slot);
+            if !(*Self::header_at(slot)).mailbox.adopt() {
+                return None;
+            }
+            self.kept.let_go(core::mem::take(&mut (*heap).left.kept));
+        }
+        Some(slot)
+    }
+
+    /// Makes a heap an orphan.
+    ///
+    /// # Safety
+    /// The calling thread has the heap, which is in no chain, and does not use it afterwards.
+    pub(super) unsafe fn leave(&self, heap: *mut Heap<O>) {
+        // SAFETY: the caller's.
+        let this = unsafe { &mut *heap };
+        let held = this.dirty_granules();
+        let last = this.left;
+        if last.given > 0 && held.saturating_sub(last.remained) >= last.given.div_ceil(2) {
+            self.kept.earn(last.held);
+        }
+        if self.kept.take_in(held) {
+            this.left = Left { kept: held, ..Left::NONE };
+            // What is free already is not given back because a little more arrives.
+            this.stuck = this.free_dirty;
+            // SAFETY: the caller's.
+            unsafe { self.abandon(heap, Stack::Warm) };
+        } else {
+            let given = (this.purge() / GRANULE_BYTES) as Granule;
+            this.left = Left { kept: 0, held, given, remained: this.dirty_granules() };
+            // SAFETY: the caller's.
+            unsafe { self.abandon(heap, Stack::Cold) };
+        }
+    }
+
+    /// # Safety
+    /// As for [`Region::leave`].
+    unsafe fn abandon(&self, heap: *mut Heap<O>, stack: Stack) {
+        // SAFETY: the calling thread has the heap; `abandon` runs the closure before it lets go. The
+        // header outlives all.
+        unsafe {
+            let slot = (*heap).slot();
+            let settle = |mail| (*heap).settle_orphan(mail);
+            (*Self::header_at(slot)).mailbox.abandon(settle);
+            self.orphans.push(stack, self.index_of(slot));
+        }
+    }
+
+    /// Gives back what orphans have kept. Returns bytes.
+    pub(super) fn purge_kept(&self) -> usize {
+        let mut bytes = 0;
+        while let Some(slot) = self.adopt_from(&[Stack::Warm]) {
+            // SAFETY: adopted just now.
+            unsafe {
+                let heap = Self::heap_at(slot);
+                bytes += (*heap).purge();
+                self.abandon(heap, Stack::Cold);
+            }
+        }
+        bytes
+    }
+
+    /// In a fork child, whose one thread has all orphans to itself: what was kept is as in the parent.
+    pub(super) fn count_orphan(&self, slot: *mut u8) {
+        // SAFETY: the slot is ready, and its heap is nobody's.
+        let kept = unsafe { (*Self::heap_at(slot)).left.kept };
+        self.kept.held.fetch_add(kept, Ordering::Relaxed);
+        self.orphans.push(if kept > 0 { Stack::Warm } else { Stack::Cold }, self.index_of(slot));
+    }
+
+    /// In a fork child, before [`Region::count_orphan`] is called for each.
+    pub(super) fn forget_orphans(&self) {
+        self.orphans.clear();
+        self.kept.held.store(0, Ordering::Relaxed);
+    }
+}
