@@ -333,6 +333,17 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     #[cold]
     #[inline(never)]
     pub(crate) unsafe fn deallocate_slow(&self, object: NonNull<u8>, known: Option<usize>) {
+        // SAFETY: the caller gives the object up; the pointer is this thread's heap or an empty one.
+        unsafe {
+            if !Heap::give_away(Soft::current_or_none(), object.as_ptr()) {
+                self.deallocate_rare(object, known);
+            }
+        }
+    }
+
+    /// What takes more than a place beside others in the thread's outbox.
+    #[inline(never)]
+    unsafe fn deallocate_rare(&self, object: NonNull<u8>, known: Option<usize>) {
         let _errno = KeepErrno::new();
         // SAFETY: the caller gives the object up.
         let result = unsafe {
@@ -342,7 +353,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                     None => H::instance().free_detached(object),
                 }
             } else if Soft::instance().contains(object.as_ptr()) {
-                Soft::instance().free_slow(Soft::current(), object)
+                // A thread that only frees needs a heap too: its outbox.
+                let heap = self.heap().map_or(null_mut(), NonNull::as_ptr);
+                Soft::instance().free_slow(heap, object)
             } else if self.mode.is_hardened() && self.free_hardened(object, known)
                 || self.large.free(object)
             {
@@ -441,7 +454,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             None => 0,
         };
         let checked = if self.mode.is_hardened() { Hardened::instance().purge() } else { 0 };
-        heap + checked + self.large.purge()
+        heap + Soft::instance().purge_orphans() + checked + self.large.purge()
     }
 
     /// What is held and was done. Sorts the calling thread's heap, so that its numbers are exact.

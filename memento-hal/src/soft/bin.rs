@@ -6,6 +6,7 @@
 //! byte offset of a small bin *is* its object size: the fast path needs no look-up to find it.
 
 use super::layout::{GRANULE_BYTES, GRANULES_PER_BLOCK};
+use super::outbox::{CHARGE_MAX, CHARGE_MIN};
 use crate::geometry::{CLASS_STEP, CLASSES, SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
 
 /// Length of every per-bin array. Index 0 is never filled; [`QUARANTINE`] is the last.
@@ -119,6 +120,30 @@ impl Bin {
         self.span_granules() * GRANULE_BYTES / self.size()
     }
 
+    /// The bin with this index, if each of its spans is one granule.
+    #[inline(always)]
+    pub const fn with_short_spans(index: u8) -> Option<Self> {
+        if index.wrapping_sub(1) < FIRST_LONG - 1 { Some(Self(index)) } else { None }
+    }
+
+    /// What an object counts in an outbox's parcel: its bytes in units of [`CHARGE_UNIT`], at most as
+    /// many as a parcel takes.
+    #[inline(always)]
+    pub const fn charge(self) -> u8 {
+        SLOTS[self.0 as usize].charge
+    }
+
+    /// Whether an object starts at this offset of a span: a multiple of the object size, and of an
+    /// object that fits. Every remote free asks, so there is no division: for a size of 2ᵏ·m with odd
+    /// m, multiplying by m's inverse modulo 2³² and rotating by k gives the quotient of a multiple, and
+    /// something larger than any quotient for everything else.
+    #[inline(always)]
+    pub const fn starts_at(self, offset: usize) -> bool {
+        let slots = SLOTS[self.0 as usize];
+        let number = (offset as u32).wrapping_mul(slots.inverse).rotate_right(slots.shift as u32);
+        number < slots.count as u32
+    }
+
     /// The hardware's class, for bins 1–64.
     #[inline]
     pub const fn class(self) -> Option<SizeClass> {
@@ -148,6 +173,58 @@ static SIZES: [u32; BIN_SLOTS] = {
         k += 1;
     }
     sizes
+};
+
+/// The first bin whose spans have several granules.
+const FIRST_LONG: u8 = {
+    let mut k = 1;
+    while Bin(k).span_granules() == 1 {
+        k += 1;
+    }
+    k
+};
+
+/// Bytes that [`Bin::charge`] counts in.
+pub const CHARGE_UNIT: usize = 16;
+
+/// The slots of a span.
+#[derive(Clone, Copy)]
+struct Slots {
+    /// The inverse of the object size's odd part modulo 2³², and how often the size can be halved.
+    inverse: u32,
+    shift: u8,
+    /// See [`Bin::charge`].
+    charge: u8,
+    /// Objects in one span.
+    count: u16,
+}
+
+static SLOTS: [Slots; BIN_SLOTS] = {
+    let mut slots = [Slots { inverse: 0, shift: 0, charge: 0, count: 0 }; BIN_SLOTS];
+    let mut k = 1;
+    while k < BINS {
+        let bin = Bin(k as u8);
+        let shift = bin.size().trailing_zeros();
+        let odd = (bin.size() >> shift) as u32;
+        // Each step of Newton's doubles the bits that are right; an odd number is its own inverse
+        // modulo 8.
+        let mut inverse = odd;
+        let mut bits = 3;
+        while bits < u32::BITS {
+            inverse = inverse.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(inverse)));
+            bits *= 2;
+        }
+        let charge = bin.size().div_ceil(CHARGE_UNIT);
+        let charge = if charge < CHARGE_MIN { CHARGE_MIN } else { charge };
+        slots[k] = Slots {
+            inverse,
+            shift: shift as u8,
+            charge: if charge < CHARGE_MAX { charge } else { CHARGE_MAX } as u8,
+            count: bin.span_objects() as u16,
+        };
+        k += 1;
+    }
+    slots
 };
 
 const _: () = assert!(BINS < QUARANTINE as usize);
@@ -182,6 +259,18 @@ mod tests {
         }
         assert!(Bin::for_request(HEAP_MAX + 1, 8).is_none());
         assert!(Bin::for_request(8, 2 * GRANULE_BYTES).is_none());
+    }
+
+    #[test]
+    fn objects_start_where_division_says() {
+        let step = if cfg!(miri) { 4093 } else { 1 };
+        for bin in Bin::all() {
+            for offset in (0..bin.span_granules() * GRANULE_BYTES).step_by(step) {
+                let want =
+                    offset.is_multiple_of(bin.size()) && offset / bin.size() < bin.span_objects();
+                assert_eq!(bin.starts_at(offset), want, "{bin:?} {offset}");
+            }
+        }
     }
 
     #[test]

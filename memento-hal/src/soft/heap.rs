@@ -11,6 +11,7 @@ use super::bin::{BIN_SLOTS, Bin};
 use super::keep::Left;
 use super::layout::{GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SPANS_OFFSET, TABLE_OFFSET};
 use super::mailbox::{Link, Mailbox};
+use super::outbox::{Outbox, Parcel};
 use super::region::Region;
 use super::span::{FreeObject, Granule, Span, SpanLink};
 use crate::counters::Counter;
@@ -20,18 +21,22 @@ use crate::os::{Linux, Os};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 use core::ptr::{NonNull, null_mut};
 
-/// The part of a slot that other threads use; at the slot's very start, on its own cache line.
+/// The part of a slot that other threads use; at the slot's very start. Three cache lines, by who
+/// writes: a thread that frees remotely reads the last for each object, and writes the first for
+/// some.
 #[repr(C)]
 pub struct SlotHeader<O: Os> {
     pub mailbox: Mailbox<FreeObject>,
-    /// The heap that the owning thread's pointer names: a thread may have several slots.
-    pub primary: AtomicPtr<Heap<O>>,
-    /// Granules below the heap's limit.
-    pub granules: AtomicU32,
+    _other_threads_write_above: [u64; 7],
     /// A change is under way that a fork must not cut in two.
     pub changing: AtomicBool,
     /// Objects that other threads freed and that have arrived. Written by whoever has the heap.
     pub remote_frees: Counter,
+    _the_owner_writes_above: [u64; 6],
+    /// The heap that the owning thread's pointer names: a thread may have several slots.
+    pub primary: AtomicPtr<Heap<O>>,
+    /// Granules below the heap's limit.
+    pub granules: AtomicU32,
 }
 
 /// One thread's heap.
@@ -66,6 +71,11 @@ pub struct Heap<O: Os = Linux> {
     pub(super) stuck: u32,
     /// The next heap of the same thread, when this one's slot is full.
     pub(super) next: *mut Heap<O>,
+    /// Mail that was taken and not read yet, and how many objects of it were.
+    pub(super) mail: *mut FreeObject,
+    pub(super) mail_read: usize,
+    /// What the thread freed for other heaps and has not posted yet.
+    pub(super) outbox: Outbox,
     /// What the heap remembers of its last thread's end.
     pub(super) left: Left,
 }
@@ -115,6 +125,9 @@ impl<O: Os> Heap<O> {
             free_dirty: 0,
             stuck: 0,
             next: null_mut(),
+            mail: null_mut(),
+            mail_read: 0,
+            outbox: Outbox::new(),
             left: Left::NONE,
         }
     }
@@ -205,6 +218,20 @@ impl<O: Os> Heap<O> {
                 return false;
             }
             Self::give_to(this, object, bin)
+        }
+    }
+
+    /// Frees another heap's object, if that takes nothing but to put it beside others in the thread's
+    /// outbox. `false` if it takes more, or if anything is odd: `Region::free` finds out.
+    ///
+    /// # Safety
+    /// As for [`Heap::give`].
+    #[inline(always)]
+    pub unsafe fn give_away(this: *mut Self, object: *mut u8) -> bool {
+        // SAFETY: the calling thread has the heap, or it is an empty one, whose parcels are addressed
+        // to no slot and so are only read.
+        unsafe {
+            Parcel::add_beside(Outbox::parcel(&raw mut (*this).outbox, object.addr()), object)
         }
     }
 
@@ -349,6 +376,8 @@ impl<O: Os> Heap<O> {
 
 const _: () = {
     assert!(size_of::<SlotHeader<Linux>>() <= HEAP_OFFSET);
+    assert!(core::mem::offset_of!(SlotHeader<Linux>, changing) == 64);
+    assert!(core::mem::offset_of!(SlotHeader<Linux>, primary) == 128);
     assert!(HEAP_OFFSET + size_of::<Heap<Linux>>() <= TABLE_OFFSET);
     assert!(SPANS_OFFSET + super::layout::GRANULES_MAX * size_of::<Span>() <= OBJECTS_OFFSET);
     // The fast path finds a small bin's head at the heap's address plus the object size.

@@ -17,6 +17,7 @@ use super::region::Region;
 use super::span::Granule;
 use crate::os::Os;
 use crate::sync::{AtomicU32, Ordering};
+use core::ptr::null_mut;
 
 /// Granules that orphans may always keep: 2 MiB.
 const KEPT_MIN: u32 = (2 * 1024 * 1024 / GRANULE_BYTES) as u32;
@@ -118,6 +119,7 @@ impl<O: Os> Region<O> {
     pub(super) unsafe fn leave(&self, heap: *mut Heap<O>) {
         // SAFETY: the caller's.
         let this = unsafe { &mut *heap };
+        this.change(Heap::keep_all_mail);
         let held = this.dirty_granules();
         let last = this.left;
         if last.given > 0 && held.saturating_sub(last.remained) >= last.given.div_ceil(2) {
@@ -153,15 +155,39 @@ impl<O: Os> Region<O> {
     /// Gives back what orphans have kept. Returns bytes.
     pub(super) fn purge_kept(&self) -> usize {
         let mut bytes = 0;
+        self.visit_kept(Stack::Cold, |heap| bytes += heap.purge());
+        bytes
+    }
+
+    /// Sorts what orphans have kept, so that it counts as free.
+    pub(super) fn sort_kept(&self) {
+        self.visit_kept(Stack::Warm, |heap| {
+            heap.change(Heap::sort);
+            let held = heap.dirty_granules();
+            self.kept.held.fetch_add(held, Ordering::Relaxed);
+            heap.left.kept = held;
+        });
+    }
+
+    /// Has each heap that kept its memory for a moment, and leaves it to a stack.
+    fn visit_kept(&self, stack: Stack, mut visit: impl FnMut(&mut Heap<O>)) {
+        let mut chain: *mut Heap<O> = null_mut();
         while let Some(slot) = self.adopt_from(&[Stack::Warm]) {
+            let heap = Self::heap_at(slot);
             // SAFETY: adopted just now.
+            unsafe { (*heap).next = chain };
+            chain = heap;
+        }
+        // The last one popped is left first, so that the order stays.
+        while !chain.is_null() {
+            // SAFETY: the heaps of the chain are ours.
             unsafe {
-                let heap = Self::heap_at(slot);
-                bytes += (*heap).purge();
-                self.abandon(heap, Stack::Cold);
+                let heap = chain;
+                visit(&mut *heap);
+                chain = core::mem::replace(&mut (*heap).next, null_mut());
+                self.abandon(heap, stack);
             }
         }
-        bytes
     }
 
     /// In a fork child, whose one thread has all orphans to itself: what was kept is as in the parent.

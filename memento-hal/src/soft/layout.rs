@@ -29,10 +29,10 @@ pub const SLOT_SHIFT_MIN: u32 = 25;
 /// Most slots, and so most heaps, of a process.
 pub const SLOTS_MAX: usize = 1024;
 
-/// Offset of the heap in its slot; the mailbox lies before it, on a cache line of its own.
-pub const HEAP_OFFSET: usize = 64;
+/// Offset of the heap in its slot; the header for other threads lies before it.
+pub const HEAP_OFFSET: usize = 192;
 /// Offset of the granule table: one byte per granule, its first part on the heap's own page.
-pub const TABLE_OFFSET: usize = 3072;
+pub const TABLE_OFFSET: usize = 3584;
 /// Offset of the span array.
 pub const SPANS_OFFSET: usize = 512 * 1024;
 /// Offset of the objects. A multiple of 2 MiB, so that blocks can be huge pages.

@@ -1,6 +1,6 @@
 //! Remote frees, and who may touch a heap: the one lock-free structure of the soft backend.
 //!
-//! Every heap has a mailbox. A thread that frees an object of somebody else's heap posts it; the
+//! Every heap has a mailbox. A thread that frees objects of somebody else's heap posts them; the
 //! owner takes all that was posted at its next slow path. The list runs through the freed objects
 //! themselves, so it needs no memory and cannot hold more than the owner allocated.
 //!
@@ -9,12 +9,13 @@
 //! states are
 //!
 //! ```text
-//! Unused → Owned ⇄ Orphan ⇄ Busy        Owned, Busy → Frozen (in a fork child only)
+//! Owned ⇄ Orphan ⇄ Busy        Owned, Busy → Frozen (in a fork child only)
 //! ```
 //! Owned and Busy give exclusive use of the heap; in Frozen nobody has it, since a fork caught its
-//! user in the middle of a change.
+//! user in the middle of a change. The state lies in the low bits of the list's head, so that posting
+//! finds it out, and every transition happens, with one exchange of one word.
 
-use crate::sync::{AtomicPtr, AtomicU32, Ordering, fence};
+use crate::sync::{AtomicPtr, Ordering};
 use core::ptr::null_mut;
 
 /// What a mailbox strings together: something with room for one link.
@@ -31,116 +32,118 @@ pub trait Link {
     unsafe fn next(this: *mut Self) -> *mut Self;
 }
 
-/// What a slot's fresh memory says.
-#[cfg(any(test, loom))]
-const UNUSED: u32 = 0;
-const OWNED: u32 = 1;
-const ORPHAN: u32 = 2;
-const BUSY: u32 = 3;
-const FROZEN: u32 = 4;
+/// States, in the low bits of the head. A slot's fresh memory is owned by whoever hands it out.
+const OWNED: usize = 0;
+const ORPHAN: usize = 1;
+const BUSY: usize = 2;
+const FROZEN: usize = 3;
+const STATES: usize = 3;
 
-/// Posted objects and the state of the heap they belong to. All zeros is a valid, unused mailbox.
+/// Posted objects and the state of the heap they belong to. All zeros is an empty mailbox whose heap
+/// is owned.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Mailbox<N> {
-    head: AtomicPtr<N>,
-    state: AtomicU32,
+    /// The first posted object, with the state in its low bits, which are zero by alignment.
+    word: AtomicPtr<N>,
 }
 
-/// What [`Mailbox::post`] asks of the caller.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Posted {
-    /// Nothing: the owner will find it.
-    ForOwner,
-    /// The heap is an orphan: call [`Mailbox::reclaim`].
-    ForOrphan,
-    /// Nothing was posted: the object was the last one posted already. A double free.
-    Repeated,
+fn list<N>(word: *mut N) -> *mut N {
+    word.map_addr(|a| a & !STATES)
+}
+
+fn state<N>(word: *mut N) -> usize {
+    word.addr() & STATES
+}
+
+fn word<N>(list: *mut N, state: usize) -> *mut N {
+    list.map_addr(|a| a | state)
 }
 
 impl<N: Link> Mailbox<N> {
-    /// An unused mailbox.
+    /// The mailbox of a heap that is owned.
     #[cfg(any(test, loom))]
     pub fn new() -> Self {
-        Self { head: AtomicPtr::new(null_mut()), state: AtomicU32::new(UNUSED) }
+        Self { word: AtomicPtr::new(null_mut()) }
     }
 
-    /// Takes an unused mailbox, whose heap nobody else knows yet.
-    pub fn claim(&self) {
-        // Relaxed: the slot's index is published by whoever hands out its objects.
-        self.state.store(OWNED, Ordering::Relaxed);
-    }
-
-    /// Posts a freed object.
+    /// Posts freed objects, which are linked from `first` to `last`. `false` if `first` was the last
+    /// one posted already: a double free, and nothing was posted.
+    ///
+    /// If the heap is an orphan, `empty` is called with all that was posted, while the caller has the
+    /// heap.
     ///
     /// # Safety
-    /// `node` is valid, was allocated from this mailbox's heap, and nobody uses it any more.
-    pub unsafe fn post(&self, node: *mut N) -> Posted {
-        let mut head = self.head.load(Ordering::Relaxed);
+    /// The objects are valid, were allocated from this mailbox's heap, and nobody uses them any more.
+    pub unsafe fn post(&self, first: *mut N, last: *mut N, mut empty: impl FnMut(*mut N)) -> bool {
+        let mut seen = self.word.load(Ordering::Relaxed);
         loop {
-            if head == node {
-                return Posted::Repeated;
+            if list(seen) == first {
+                return false;
             }
-            // SAFETY: the caller gave us the node.
-            unsafe { N::set_next(node, head) };
-            // Release: pairs with the Acquire in `take`, which then sees the link and all that the
-            // freeing thread did to the object.
-            match self.head.compare_exchange_weak(head, node, Ordering::Release, Ordering::Relaxed)
-            {
-                Ok(_) => break,
-                Err(now) => head = now,
+            // SAFETY: the caller gave us the objects.
+            unsafe { N::set_next(last, list(seen)) };
+            let orphan = state(seen) == ORPHAN;
+            let new = if orphan { word(null_mut(), BUSY) } else { word(first, state(seen)) };
+            // Release: pairs with the Acquire in `take`, which then sees the links and all that the
+            // freeing thread did to the objects. Acquire, for an orphan: pairs with the Release of
+            // whoever left it, so that we see the heap as it was left.
+            match self.word.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if orphan => break,
+                Ok(_) => return true,
+                Err(now) => seen = now,
             }
         }
-        // SeqCst: pairs with the fence in `release`. Either that thread sees our node, or we see
-        // its ORPHAN; so a node posted to an orphan is never forgotten.
-        fence(Ordering::SeqCst);
-        if self.state.load(Ordering::Relaxed) == ORPHAN {
-            Posted::ForOrphan
-        } else {
-            Posted::ForOwner
-        }
+        empty(first);
+        self.leave(BUSY, empty);
+        true
+    }
+
+    /// The object posted last, if nobody has taken it yet.
+    pub fn newest(&self) -> *mut N {
+        list(self.word.load(Ordering::Relaxed))
     }
 
     /// Whether something was posted; may be out of date at once.
     #[inline]
     pub fn has_mail(&self) -> bool {
-        !self.head.load(Ordering::Relaxed).is_null()
+        !self.newest().is_null()
     }
 
-    /// Takes everything that was posted, as a list through [`Link::next`]. For whoever has the heap.
+    /// Takes everything that was posted, as a list through [`Link::next`]. For the owner.
     pub fn take(&self) -> *mut N {
         // Acquire: pairs with the Release in `post`.
-        self.head.swap(null_mut(), Ordering::Acquire)
+        list(self.word.swap(word(null_mut(), OWNED), Ordering::Acquire))
     }
 
     /// Makes an orphan the caller's own. `false` if it is none (any more).
     pub fn adopt(&self) -> bool {
-        self.change(ORPHAN, OWNED)
-    }
-
-    /// Gives up a heap that the caller owns. `empty` is called while the caller has the heap, with
-    /// what was posted.
-    pub fn abandon(&self, mut empty: impl FnMut(*mut N)) {
-        empty(self.take());
-        self.release();
-        self.reclaim_again(&mut empty);
-    }
-
-    /// Empties the mailbox of an orphan: `empty` is called with what was posted while the caller has
-    /// the heap. Does nothing if somebody else has it: then they see the mail.
-    pub fn reclaim(&self, mut empty: impl FnMut(*mut N)) {
-        if self.change(ORPHAN, BUSY) {
-            empty(self.take());
-            self.release();
-            self.reclaim_again(&mut empty);
+        let mut seen = self.word.load(Ordering::Relaxed);
+        while state(seen) == ORPHAN {
+            let new = word(list(seen), OWNED);
+            // Acquire: pairs with the Release in `leave`, so that we see the heap as it was left.
+            match self.word.compare_exchange_weak(seen, new, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
         }
+        false
     }
 
-    /// Mail that came while we had the heap was posted by a thread that saw it taken.
-    fn reclaim_again(&self, empty: &mut impl FnMut(*mut N)) {
-        while self.has_mail() && self.change(ORPHAN, BUSY) {
-            empty(self.take());
-            self.release();
+    /// Gives up a heap that the caller owns. `empty` is called with what was posted, while the caller
+    /// has the heap.
+    pub fn abandon(&self, empty: impl FnMut(*mut N)) {
+        self.leave(OWNED, empty);
+    }
+
+    /// Makes the heap, which the caller has by `state`, an orphan with an empty mailbox.
+    fn leave(&self, state: usize, mut empty: impl FnMut(*mut N)) {
+        let (mine, orphan) = (word(null_mut(), state), word(null_mut(), ORPHAN));
+        // Release: pairs with the Acquire of whoever has the heap next.
+        let order = (Ordering::Release, Ordering::Relaxed);
+        while self.word.compare_exchange(mine, orphan, order.0, order.1).is_err() {
+            // Acquire: pairs with the Release in `post`.
+            empty(list(self.word.swap(mine, Ordering::Acquire)));
         }
     }
 
@@ -149,29 +152,14 @@ impl<N: Link> Mailbox<N> {
     /// Tells whether the heap is an orphan now.
     pub fn after_fork(&self, consistent: bool) -> bool {
         // Relaxed, as nobody races.
-        let state = self.state.load(Ordering::Relaxed);
-        if state == OWNED || state == BUSY {
-            let orphaned = consistent && state == OWNED;
-            self.state.store(if orphaned { ORPHAN } else { FROZEN }, Ordering::Relaxed);
-            return orphaned;
-        }
-        state == ORPHAN
-    }
-
-    fn change(&self, from: u32, to: u32) -> bool {
-        // Relaxed: looking first leaves the cache line where it is if there is nothing to be had.
-        if self.state.load(Ordering::Relaxed) != from {
-            return false;
-        }
-        // Acquire: pairs with the Release in `release`, so that we see the heap as it was left.
-        self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    fn release(&self) {
-        // Release: pairs with the Acquire in `change`.
-        self.state.store(ORPHAN, Ordering::Release);
-        // SeqCst: pairs with the fence in `post`.
-        fence(Ordering::SeqCst);
+        let seen = self.word.load(Ordering::Relaxed);
+        let now = match state(seen) {
+            OWNED if consistent => ORPHAN,
+            OWNED | BUSY => FROZEN,
+            same => same,
+        };
+        self.word.store(word(list(seen), now), Ordering::Relaxed);
+        now == ORPHAN
     }
 }
 
@@ -215,9 +203,7 @@ mod tests {
     impl Heap {
         fn owned() -> Arc<Self> {
             let nodes = [0, 1].map(|id| Node { next: Cell::new(null_mut()), id });
-            let heap = Self { mailbox: Mailbox::new(), nodes, seen: Cell::new(0) };
-            heap.mailbox.claim();
-            Arc::new(heap)
+            Arc::new(Self { mailbox: Mailbox::new(), nodes, seen: Cell::new(0) })
         }
         fn empty(&self, mut list: *mut Node) {
             while !list.is_null() {
@@ -233,9 +219,8 @@ mod tests {
         }
         fn post(&self, id: usize) {
             // SAFETY: each test posts each node once.
-            if unsafe { self.mailbox.post(self.node(id)) } == Posted::ForOrphan {
-                self.mailbox.reclaim(|list| self.empty(list));
-            }
+            let new = unsafe { self.mailbox.post(self.node(id), self.node(id), |m| self.empty(m)) };
+            assert!(new);
         }
     }
 
@@ -312,12 +297,35 @@ mod tests {
     }
 
     #[test]
+    fn loom_a_chain_arrives_whole_while_its_heap_is_left_and_adopted() {
+        model(|| {
+            let heap = Heap::owned();
+            let poster = {
+                let heap = heap.clone();
+                thread::spawn(move || {
+                    // SAFETY: the nodes are valid, and posted once.
+                    unsafe {
+                        Node::set_next(heap.node(0), heap.node(1));
+                        heap.mailbox.post(heap.node(0), heap.node(1), |list| heap.empty(list));
+                    }
+                })
+            };
+            heap.mailbox.abandon(|list| heap.empty(list));
+            let adopted = heap.mailbox.adopt();
+            poster.join().unwrap();
+            assert!(adopted || heap.mailbox.adopt());
+            heap.empty(heap.mailbox.take());
+            assert_eq!(heap.seen.get(), 0x101);
+        });
+    }
+
+    #[test]
     fn the_immediate_repeat_is_refused() {
         let heap = Heap::owned();
         // SAFETY: the node is valid; the second post is the misuse under test.
         unsafe {
-            assert_eq!(heap.mailbox.post(heap.node(0)), Posted::ForOwner);
-            assert_eq!(heap.mailbox.post(heap.node(0)), Posted::Repeated);
+            assert!(heap.mailbox.post(heap.node(0), heap.node(0), |_| panic!("nobody's heap")));
+            assert!(!heap.mailbox.post(heap.node(0), heap.node(0), |_| panic!("nobody's heap")));
         }
         heap.empty(heap.mailbox.take());
         assert_eq!(heap.seen.get(), 1);
@@ -326,8 +334,12 @@ mod tests {
     #[test]
     fn after_fork_a_heap_in_change_is_frozen() {
         let whole = Heap::owned();
+        whole.post(0);
         assert!(whole.mailbox.after_fork(true));
+        assert!(whole.mailbox.after_fork(true), "an orphan stays one");
         assert!(whole.mailbox.adopt());
+        whole.empty(whole.mailbox.take());
+        assert_eq!(whole.seen.get(), 1);
         let torn = Heap::owned();
         assert!(!torn.mailbox.after_fork(false));
         assert!(!torn.mailbox.adopt());

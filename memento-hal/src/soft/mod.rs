@@ -3,7 +3,7 @@
 //! Layers, each of which uses only those below it:
 //! `Soft` (the contract) → `keep` (heaps without a thread) → `region` (slots, whose an address is) →
 //! `refill` (slow paths of a heap) →
-//! `granules` (which granules a heap uses) → `heap` (fast paths) → `mailbox` (remote frees), `orphans`,
+//! `granules` (which granules a heap uses) → `heap` (fast paths) → `mailbox` and `outbox` (remote frees), `orphans`,
 //! `span`, `bin`, `layout`.
 //!
 //! What it detects on free at no cost to the fast path: addresses outside the region or in parts
@@ -23,6 +23,7 @@ cfg_if::cfg_if! {
         mod heap;
         mod keep;
         mod layout;
+        mod outbox;
         mod process;
         mod refill;
         mod region;

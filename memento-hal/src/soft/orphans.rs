@@ -37,10 +37,7 @@ impl<const N: usize> Orphans<N> {
     /// Empty stacks.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Self {
-            heads: [const { AtomicU64::new(0) }; 2],
-            links: [const { AtomicU32::new(0) }; N],
-        }
+        Self { heads: [const { AtomicU64::new(0) }; 2], links: [const { AtomicU32::new(0) }; N] }
     }
 
     /// Empty stacks; loom's atomics are not const.
@@ -85,11 +82,6 @@ impl<const N: usize> Orphans<N> {
                 Err(now) => seen = now,
             }
         }
-    }
-
-    /// Whether the stack was empty just now.
-    pub fn is_empty(&self, stack: Stack) -> bool {
-        self.heads[stack as usize].load(Ordering::Relaxed) as u32 == 0
     }
 
     /// Empties both stacks. In a fork child, whose one thread then fills them anew: other threads may
@@ -175,11 +167,9 @@ mod tests {
     #[test]
     fn the_last_one_in_is_the_first_one_out() {
         let orphans = Orphans::<8>::new();
-        assert!(orphans.is_empty(Stack::Warm));
         orphans.push(Stack::Warm, 3);
         orphans.push(Stack::Cold, 7);
         orphans.push(Stack::Warm, 0);
-        assert!(!orphans.is_empty(Stack::Warm));
         assert_eq!(orphans.pop(Stack::Warm), Some(0));
         assert_eq!(orphans.pop(Stack::Warm), Some(3));
         assert_eq!(orphans.pop(Stack::Warm), None);

@@ -122,6 +122,8 @@ impl<O: Os> Soft<O> {
     /// # Safety
     /// `heap` is attached to the calling thread.
     pub unsafe fn purge(&self, heap: NonNull<Heap<O>>) -> usize {
+        // SAFETY: the caller's.
+        unsafe { self.region.send_all(heap.as_ptr()) };
         let mut bytes = 0;
         let mut heap = heap.as_ptr();
         while !heap.is_null() {
@@ -131,15 +133,22 @@ impl<O: Os> Soft<O> {
                 heap = (*heap).next;
             }
         }
-        bytes + self.region.purge_kept()
+        bytes
+    }
+
+    /// Gives what heaps without a thread have kept back to the system. Returns bytes.
+    pub fn purge_orphans(&self) -> usize {
+        self.region.purge_kept()
     }
 
     /// Sorts the free objects of the thread's heaps back into their spans, which makes the counts of
-    /// [`Soft::usage`] exact for them.
+    /// [`Soft::usage`] exact for them, and for heaps without a thread.
     ///
     /// # Safety
     /// `heap` is attached to the calling thread.
     pub unsafe fn sort(&self, heap: NonNull<Heap<O>>) {
+        // SAFETY: the caller's.
+        unsafe { self.region.send_all(heap.as_ptr()) };
         let mut heap = heap.as_ptr();
         while !heap.is_null() {
             // SAFETY: the chain consists of the thread's heaps.
@@ -148,6 +157,7 @@ impl<O: Os> Soft<O> {
                 heap = (*heap).next;
             }
         }
+        self.region.sort_kept();
     }
 
     /// What all heaps hold. Exact for the calling thread's heap after [`Soft::sort`]; free objects

@@ -16,6 +16,7 @@ use super::granules::granule_at;
 use super::heap::Heap;
 use super::layout::GRANULES_PER_BLOCK;
 use super::mailbox::Link;
+use super::outbox::open;
 use super::span::{FreeObject, Granule, Span};
 use crate::fatal::corruption;
 use crate::object::FreeFault;
@@ -29,6 +30,10 @@ pub(super) struct Fresh {
     /// It reads as zero.
     pub zero: bool,
 }
+
+/// Posted objects that a refill reads before it looks whether its bin has one: so few that they are
+/// still in the nearest cache when they are allocated.
+const MAIL_AT_ONCE: usize = 1;
 
 /// A heap below this many granules (1 MiB) grows without sorting.
 const GROWTH_MIN: Granule = 4 * GRANULES_PER_BLOCK as Granule;
@@ -49,9 +54,11 @@ impl<O: Os> Heap<O> {
 
     fn refill_unguarded(&mut self, bin: Bin) -> Option<Fresh> {
         let k = bin.index();
-        if self.header().mailbox.has_mail() {
-            let mail = self.header().mailbox.take();
-            self.keep_mail(mail);
+        if self.mail.is_null() && self.header().mailbox.has_mail() {
+            self.fetch_mail();
+        }
+        while !self.mail.is_null() {
+            self.keep_mail(MAIL_AT_ONCE);
             if let Some(object) = self.pop(k) {
                 return Some(object);
             }
@@ -170,24 +177,66 @@ impl<O: Os> Heap<O> {
         Fresh { object, zero: span.fresh }
     }
 
-    /// Puts posted objects into their bins. `region` checked each of them when it was posted.
-    fn keep_mail(&mut self, mut list: *mut FreeObject) {
-        let most = self.objects_at_most();
-        let mut arrived = 0;
-        while !list.is_null() {
-            // SAFETY: `take` gave us the list; posted objects are free slots of ours.
-            let next = unsafe { FreeObject::next(list) };
-            let k = self.table(self.granule_of(list)).load(crate::sync::Ordering::Relaxed) as usize;
-            // SAFETY: as above.
-            unsafe { FreeObject::set_next(list, self.bins[k]) };
-            self.bins[k] = list;
-            arrived += 1;
-            list = next;
-            if arrived > most {
-                double_free(list);
+    /// Takes what was posted, to be read little by little; what was taken before has been read.
+    fn fetch_mail(&mut self) {
+        self.mail = self.header().mailbox.take();
+        self.mail_read = 0;
+    }
+
+    /// Puts posted objects into their bins: all that wait, or the letters with the first `most`.
+    /// `region` checked each of them when it was freed.
+    fn keep_mail(&mut self, most: usize) {
+        self.read_mail(most, |heap, object| {
+            let k = heap.table(heap.granule_of(object)).load(crate::sync::Ordering::Relaxed);
+            let k = usize::from(k);
+            // SAFETY: a free slot of ours.
+            unsafe { FreeObject::set_next(object, heap.bins[k]) };
+            heap.bins[k] = object;
+        });
+    }
+
+    /// Puts everything that was posted into its bin.
+    pub(super) fn keep_all_mail(&mut self) {
+        self.keep_mail(usize::MAX);
+        self.fetch_mail();
+        self.keep_mail(usize::MAX);
+    }
+
+    /// Hands on the objects that letters name, as far as the letter with the object number `most`.
+    /// Whoever wrote to freed memory may have changed them, so nothing outside the heap's granules
+    /// is touched.
+    fn read_mail(&mut self, most: usize, mut keep: impl FnMut(&mut Self, *mut FreeObject)) {
+        let mut read = 0;
+        while !self.mail.is_null() && read < most {
+            let own = self.posted(self.mail.addr().wrapping_sub(self.slot().addr()));
+            // SAFETY: an object of ours, taken from the mailbox.
+            let (next, enclosed) = unsafe { open(self.slot(), own) };
+            for offset in enclosed {
+                let object = self.posted(offset as usize * 8);
+                keep(self, object);
+                read += 1;
+            }
+            keep(self, own);
+            read += 1;
+            self.mail = next;
+            if self.mail_read + read > self.objects_at_most() {
+                double_free(own);
             }
         }
-        self.header().remote_frees.add(arrived as u64);
+        self.mail_read += read;
+        self.header().remote_frees.add(read as u64);
+    }
+
+    /// The posted object at this distance from the slot's start.
+    fn posted(&self, offset: usize) -> *mut FreeObject {
+        let object = self.slot().wrapping_add(offset);
+        let within = offset.wrapping_sub(super::layout::OBJECTS_OFFSET);
+        if within >> super::layout::GRANULE_SHIFT >= self.granules as usize
+            || !within.is_multiple_of(8)
+        {
+            corruption("free list damaged by a write to freed memory", object.addr());
+        }
+        object.cast()
     }
 
     /// More objects than this cannot be free: a longer list is a circle.
@@ -197,8 +246,7 @@ impl<O: Os> Heap<O> {
 
     /// Sorts every free object back into its span, and releases spans that are free altogether.
     pub(super) fn sort(&mut self) {
-        let mail = self.header().mailbox.take();
-        self.keep_mail(mail);
+        self.keep_all_mail();
         if let Some(object) = NonNull::new(self.bins[QUARANTINE as usize]) {
             double_free(object.as_ptr());
         }
@@ -299,21 +347,12 @@ impl<O: Os> Heap<O> {
     /// its span at once: nobody allocates here, so nothing else would sort it.
     pub(super) fn settle_orphan(&mut self, mail: *mut FreeObject) {
         self.change(|heap| {
-            let most = heap.objects_at_most();
-            let mut arrived = 0;
-            let mut list = mail;
-            while !list.is_null() {
-                // SAFETY: `take` gave us the list; posted objects are free slots of ours.
-                let next = unsafe { FreeObject::next(list) };
-                let bin = heap.table(heap.granule_of(list)).load(crate::sync::Ordering::Relaxed);
-                heap.sort_one(usize::from(bin), list);
-                arrived += 1;
-                if arrived > most {
-                    double_free(list);
-                }
-                list = next;
-            }
-            heap.header().remote_frees.add(arrived as u64);
+            // The thread's own mail was kept when it ended.
+            (heap.mail, heap.mail_read) = (mail, 0);
+            heap.read_mail(usize::MAX, |heap, object| {
+                let bin = heap.table(heap.granule_of(object)).load(crate::sync::Ordering::Relaxed);
+                heap.sort_one(usize::from(bin), object);
+            });
             // One call a block's worth: giving back every granule by itself would be dear.
             let given_up = heap.free_dirty.saturating_sub(heap.stuck);
             let enough = if heap.spans == 0 { 1 } else { GRANULES_PER_BLOCK as u32 };

@@ -11,9 +11,10 @@ use super::layout::{
     GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SLOT_ALIGN, SLOT_SHIFT_MAX, SLOT_SHIFT_MIN,
     SLOTS_MAX, SPANS_OFFSET, TABLE_OFFSET,
 };
-use super::mailbox::Posted;
 use super::orphans::Orphans;
+use super::outbox::{Offset, Outbox, Parcel, object_at, offset_in, seal};
 use super::span::{FreeObject, Span};
+use crate::fatal::corruption;
 use crate::object::FreeFault;
 use crate::os::Os;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
@@ -191,6 +192,7 @@ impl<O: Os> Region<O> {
             // SAFETY: the thread has this heap.
             unsafe {
                 let next = core::mem::replace(&mut (*heap).next, null_mut());
+                self.send_all(heap);
                 self.leave(heap);
                 heap = next;
             }
@@ -220,17 +222,86 @@ impl<O: Os> Region<O> {
             let given = unsafe { Heap::give_known(heap, found.object.cast(), found.bin.index()) };
             return if given { Ok(()) } else { Err(FreeFault::NotAllocated) };
         }
-        // SAFETY: a slot of that heap which the caller gives up.
-        match unsafe { header.mailbox.post(found.object) } {
-            Posted::ForOwner => Ok(()),
-            Posted::Repeated => Err(FreeFault::NotAllocated),
-            Posted::ForOrphan => {
-                header.mailbox.reclaim(|mail| {
-                    // SAFETY: `reclaim` calls this while we have the heap.
-                    unsafe { (*found.heap::<O>()).settle_orphan(mail) }
-                });
-                Ok(())
+        let sent = if mine.is_null() {
+            // SAFETY: an object of that slot, which the caller gives up.
+            unsafe { self.post(found.slot, &[offset_in(found.slot, found.object)]) }
+        } else {
+            // SAFETY: as above; the calling thread has `mine`.
+            unsafe { self.send(mine, &found) }
+        };
+        if sent { Ok(()) } else { Err(FreeFault::NotAllocated) }
+    }
+
+    /// Puts a remote free into the thread's outbox, and posts what is ready. `false` if the object is
+    /// there already, last.
+    ///
+    /// # Safety
+    /// The calling thread has `mine`, and the caller gives the object up.
+    unsafe fn send(&self, mine: *mut Heap<O>, found: &Located) -> bool {
+        let slot = found.slot;
+        let offset = offset_in(slot, found.object);
+        // SAFETY: the calling thread has `mine`.
+        let parcel =
+            unsafe { &mut *Outbox::parcel(&raw mut (*mine).outbox, found.object.addr()) };
+        if !parcel.is_for(slot) {
+            // SAFETY: what is in an outbox was given up.
+            unsafe { self.dispatch(parcel) };
+        } else if parcel.newest() == Some(offset) {
+            return false;
+        }
+        // Acquire: pairs with the Release in `set_granules`.
+        parcel.address_to(slot, header::<O>(slot).granules.load(Ordering::Acquire));
+        // Only the newest object that was posted can be told from one that was allocated since.
+        if parcel.newest().is_none() && header::<O>(slot).mailbox.newest() == found.object {
+            return false;
+        }
+        if parcel.add(offset, found.bin) {
+            // SAFETY: as above.
+            unsafe { self.dispatch(parcel) };
+        }
+        true
+    }
+
+    /// Posts what a thread's outbox holds.
+    ///
+    /// # Safety
+    /// The calling thread has `mine`.
+    pub(super) unsafe fn send_all(&self, mine: *mut Heap<O>) {
+        // SAFETY: the caller's; what is in an outbox was given up.
+        unsafe {
+            for parcel in (*mine).outbox.parcels() {
+                self.dispatch(parcel);
             }
+        }
+    }
+
+    /// # Safety
+    /// The parcel is of an outbox of the calling thread.
+    unsafe fn dispatch(&self, parcel: &mut Parcel) {
+        let (slot, objects) = parcel.take();
+        // SAFETY: `send` put objects of this slot in, which were given up.
+        if let Some(newest) = objects.last()
+            && unsafe { !self.post(slot, objects) }
+        {
+            corruption(FreeFault::NotAllocated.message(), object_at(slot, *newest).addr());
+        }
+    }
+
+    /// Posts objects of a slot, the newest of which is the last. `false` if that was posted before.
+    ///
+    /// # Safety
+    /// `offsets` names objects of the slot that the caller gives up.
+    unsafe fn post(&self, slot: *mut u8, offsets: &[Offset]) -> bool {
+        let header = header::<O>(slot);
+        // The newest must not be overwritten before it is known not to be there already.
+        let newest = offsets.last().map_or(null_mut(), |offset| object_at(slot, *offset));
+        if header.mailbox.newest() == newest {
+            return false;
+        }
+        // SAFETY: the objects are ours; the settling closure runs while we have the heap.
+        unsafe {
+            let (first, last) = seal(slot, offsets);
+            header.mailbox.post(first, last, |mail| (*Self::heap_at(slot)).settle_orphan(mail))
         }
     }
 
@@ -268,7 +339,7 @@ impl<O: Os> Region<O> {
         let bin = Bin::new(bin).ok_or(FreeFault::NotAllocated)?;
         let span_start = OBJECTS_OFFSET + ((granule - back) << GRANULE_SHIFT);
         let offset = within - span_start;
-        if !offset.is_multiple_of(bin.size()) || offset / bin.size() >= bin.span_objects() {
+        if !bin.starts_at(offset) {
             return Err(FreeFault::Misaligned);
         }
         Ok(Located { slot, bin, object: slot.wrapping_add(within).cast() })
@@ -288,7 +359,12 @@ impl<O: Os> Region<O> {
             // The chains of dead threads fall apart: each heap may get an owner of its own.
             header.primary.store(null_mut(), Ordering::Relaxed);
             // SAFETY: the slot is ready, so it has a heap, whose thread does not exist here.
-            unsafe { (*slot.wrapping_add(HEAP_OFFSET).cast::<Heap<O>>()).next = null_mut() };
+            unsafe {
+                let heap = Self::heap_at(slot);
+                (*heap).next = null_mut();
+                // What it holds is lost, some KiB at most: its thread may have been posting it.
+                (*heap).outbox = Outbox::new();
+            }
             if header.mailbox.after_fork(!header.changing.load(Ordering::Relaxed)) {
                 self.count_orphan(slot);
             }
@@ -386,7 +462,6 @@ impl<O: Os> Region<O> {
                 return None;
             }
             Heap::init(slot, 1 << bounds.slot_shift, head, self);
-            header::<O>(slot.as_ptr()).mailbox.claim();
             // Release: pairs with the Acquire in `is_ready`.
             self.ready[index as usize].store(1, Ordering::Release);
             Some(slot.as_ptr())
