@@ -30,6 +30,8 @@ cfg_if::cfg_if! {
         mod span;
         #[cfg(test)]
         mod tests;
+        #[cfg(test)]
+        mod thread_tests;
 
         pub use bin::{BINS, Bin, HEAP_MAX};
         pub use hardened::{Hardened, Misuse};

@@ -133,9 +133,10 @@ mod tests {
                 orphans.push(Stack::Warm, slot);
             }
             let mut seen = [0; 3];
-            let mut count = |slot: Option<u32>| match slot {
-                Some(slot) => seen[slot as usize] += 1,
-                None => {}
+            let mut count = |slot: Option<u32>| {
+                if let Some(slot) = slot {
+                    seen[slot as usize] += 1;
+                }
             };
             count(second);
             count(slow.join().unwrap());

@@ -241,8 +241,7 @@ impl<O: Os> Region<O> {
         let slot = found.slot;
         let offset = offset_in(slot, found.object);
         // SAFETY: the calling thread has `mine`.
-        let parcel =
-            unsafe { &mut *Outbox::parcel(&raw mut (*mine).outbox, found.object.addr()) };
+        let parcel = unsafe { &mut *Outbox::parcel(&raw mut (*mine).outbox, found.object.addr()) };
         if !parcel.is_for(slot) {
             // SAFETY: what is in an outbox was given up.
             unsafe { self.dispatch(parcel) };
@@ -279,10 +278,9 @@ impl<O: Os> Region<O> {
     /// The parcel is of an outbox of the calling thread.
     unsafe fn dispatch(&self, parcel: &mut Parcel) {
         let (slot, objects) = parcel.take();
+        let Some(newest) = objects.last() else { return };
         // SAFETY: `send` put objects of this slot in, which were given up.
-        if let Some(newest) = objects.last()
-            && unsafe { !self.post(slot, objects) }
-        {
+        if unsafe { !self.post(slot, objects) } {
             corruption(FreeFault::NotAllocated.message(), object_at(slot, *newest).addr());
         }
     }

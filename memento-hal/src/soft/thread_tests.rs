@@ -1,0 +1,282 @@
+//! Frees between heaps, and heaps whose threads end. One test thread plays the parts of several: what
+//! happens at the same time is the business of the models in `mailbox` and `orphans`.
+extern crate std;
+use super::*;
+use crate::hal::Hal;
+use crate::object::FreeFault;
+use crate::os::Linux;
+use crate::soft::outbox::{BYTES_MAX, PARCELS};
+use core::ptr::NonNull;
+use std::vec::Vec;
+
+type Core = NonNull<Heap<Linux>>;
+
+fn bin(size: usize) -> Bin {
+    Bin::for_request(size, 8).unwrap()
+}
+
+fn alloc(core: Core, size: usize) -> NonNull<u8> {
+    // SAFETY: attached to this test, which keeps no reference.
+    unsafe { (*core.as_ptr()).alloc(bin(size)).unwrap() }
+}
+
+fn alloc_all(core: Core, size: usize, bytes: usize) -> Vec<NonNull<u8>> {
+    (0..bytes / size).map(|_| alloc(core, size)).collect()
+}
+
+/// Frees as a thread does that has `core`: the ways of `Memento::deallocate`, in their order.
+fn free(soft: &Soft<Linux>, core: Core, object: NonNull<u8>) -> Result<(), FreeFault> {
+    // SAFETY: the core is this test's; what the tests free twice is what they are about.
+    unsafe {
+        let heap = core.as_ptr();
+        if Heap::give(heap, object.as_ptr()) || Heap::give_away(heap, object.as_ptr()) {
+            return Ok(());
+        }
+        soft.free_slow(heap, object)
+    }
+}
+
+fn live(soft: &Soft<Linux>, core: Core) -> u64 {
+    // SAFETY: attached to this test.
+    unsafe { soft.sort(core) };
+    soft.usage().live.iter().sum()
+}
+
+#[cfg(not(miri))]
+const LARGEST: usize = HEAP_MAX;
+#[cfg(miri)]
+const LARGEST: usize = 4096;
+
+#[test]
+fn remote_frees_of_every_size_arrive() {
+    let soft = Soft::new(Linux);
+    let (owner, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    for bin in Bin::all().filter(|bin| bin.size() <= LARGEST) {
+        let all: Vec<_> = (0..40).map(|_| alloc(owner, bin.size())).collect();
+        for object in all {
+            // SAFETY: an object of this many bytes; whatever it holds must not be taken for a letter.
+            unsafe { object.write_bytes(0xff, bin.size()) };
+            free(&soft, other, object).unwrap();
+        }
+        // SAFETY: attached to this test.
+        unsafe { soft.sort(other) };
+        assert_eq!(live(&soft, owner), 0, "{bin:?}");
+    }
+}
+
+#[test]
+fn mixed_sizes_share_letters() {
+    let soft = Soft::new(Linux);
+    let (owner, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    let sizes = [8, 16, 512, 24, 8, 8, 64, 40, 1000, 2000, 8, 128];
+    let all: Vec<_> = (0..300).map(|i| alloc(owner, sizes[i * 7 % sizes.len()])).collect();
+    for object in all {
+        free(&soft, other, object).unwrap();
+    }
+    // SAFETY: attached to this test.
+    unsafe { soft.detach(other) };
+    assert_eq!(live(&soft, owner), 0);
+    assert_eq!(soft.usage().remote_frees, 300);
+}
+
+#[test]
+fn little_waits_in_an_outbox() {
+    let soft = Soft::new(Linux);
+    let (owner, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    for size in [8, 64, 200, 512, 1000, 4096, 20_000] {
+        let all = alloc_all(owner, size, 64 * 1024);
+        let before = live(&soft, owner);
+        let mut freed = 0;
+        for object in all {
+            free(&soft, other, object).unwrap();
+            freed += 1;
+            let arrived = before - live(&soft, owner);
+            assert!((freed - arrived) as usize * size < BYTES_MAX, "{size}");
+        }
+        // SAFETY: attached to this test.
+        unsafe { soft.sort(other) };
+        const { assert!(PARCELS * BYTES_MAX <= 16 * 1024) };
+    }
+}
+
+#[test]
+fn one_allocates_and_another_frees_for_ever() {
+    let soft = Soft::new(Linux);
+    let (owner, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    let rounds = if cfg!(miri) { 3 } else { 200 };
+    let mut waiting: Vec<NonNull<u8>> = Vec::new();
+    let mut resident = 0;
+    for round in 0..rounds {
+        for i in 0..400 {
+            waiting.push(alloc(owner, 16 + (i * 37 + round * 101) % 1200));
+        }
+        while waiting.len() > 200 {
+            let at = (round * 7919 + waiting.len() * 31) % waiting.len();
+            free(&soft, other, waiting.swap_remove(at)).unwrap();
+        }
+        if round == rounds / 2 {
+            resident = soft.usage().resident_bytes;
+        }
+    }
+    assert!(soft.usage().resident_bytes <= resident + (256 << 10), "{resident}");
+}
+
+#[test]
+fn misuse_that_a_remote_free_sees() {
+    let soft = Soft::new(Linux);
+    let (owner, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    let all: Vec<_> = (0..100).map(|_| alloc(owner, 48)).collect();
+    let at = |object: NonNull<u8>, bytes| object.map_addr(|a| a.checked_add(bytes).unwrap());
+    for (i, object) in all.into_iter().enumerate() {
+        // Whether it is the first of a parcel, one of many, or the one that makes it a letter.
+        assert_eq!(free(&soft, other, at(object, 4)), Err(FreeFault::Misaligned), "{i}");
+        assert_eq!(free(&soft, other, at(object, 16)), Err(FreeFault::Misaligned), "{i}");
+        assert_eq!(free(&soft, other, object), Ok(()), "{i}");
+        assert_eq!(free(&soft, other, object), Err(FreeFault::NotAllocated), "{i}");
+    }
+    let unused = at(alloc(owner, 48), 1 << 30);
+    assert_eq!(free(&soft, other, unused), Err(FreeFault::Outside));
+}
+
+#[test]
+fn an_object_that_came_back_may_be_freed_again() {
+    let soft = Soft::new(Linux);
+    let (owner, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    for _ in 0..200 {
+        let object = alloc(owner, 3000);
+        free(&soft, other, object).unwrap();
+        // SAFETY: attached to this test.
+        unsafe { soft.sort(owner) };
+    }
+    assert_eq!(live(&soft, owner), 0);
+}
+
+#[test]
+#[should_panic(expected = "double free")]
+fn a_double_free_within_a_letter_is_found() {
+    let soft = Soft::new(Linux);
+    let (owner, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    let (a, b) = (alloc(owner, 48), alloc(owner, 48));
+    for object in [a, b, a] {
+        free(&soft, other, object).unwrap();
+    }
+    // SAFETY: attached to this test.
+    unsafe { soft.sort(other) };
+    live(&soft, owner);
+    for _ in 0..2 * bin(48).span_objects() {
+        alloc(owner, 48);
+    }
+}
+
+#[test]
+#[should_panic(expected = "write to freed memory")]
+fn a_letter_that_was_written_to_leads_nowhere() {
+    let soft = Soft::new(Linux);
+    let (owner, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    let all: Vec<_> = (0..10).map(|_| alloc(owner, 48)).collect();
+    for object in &all {
+        free(&soft, other, *object).unwrap();
+    }
+    // SAFETY: attached to this test; the write is the misuse.
+    unsafe {
+        soft.sort(other);
+        all[9].write_bytes(0x41, 48);
+        soft.sort(owner);
+    }
+}
+
+#[test]
+fn a_fork_child_does_not_post_what_other_threads_had_in_their_outboxes() {
+    let soft = Soft::new(Linux);
+    let (mine, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    let (a, b) = (alloc(mine, 48), alloc(other, 48));
+    free(&soft, other, a).unwrap();
+    free(&soft, mine, b).unwrap();
+    // SAFETY: `other` is a thread that the child does not have.
+    unsafe { soft.fork_child(Some(mine)) };
+    let heir = soft.attach().unwrap();
+    assert_eq!(heir, other);
+    // SAFETY: attached to this test.
+    unsafe {
+        soft.sort(heir);
+        soft.sort(mine);
+        soft.sort(heir);
+    }
+    let usage = soft.usage();
+    assert_eq!((usage.live[bin(48).index()], usage.remote_frees), (1, 1), "a is lost, b arrived");
+}
+
+/// A thread that allocates `bytes`, frees them, and ends.
+#[cfg(not(miri))]
+fn burst(soft: &Soft<Linux>, core: Core, bytes: usize) {
+    for object in alloc_all(core, 1000, bytes) {
+        free(soft, core, object).unwrap();
+    }
+}
+
+#[test]
+#[cfg(not(miri))]
+fn threads_that_end_once_leave_little() {
+    let soft = Soft::new(Linux);
+    let cores: Vec<_> = (0..8).map(|_| soft.attach().unwrap()).collect();
+    for core in &cores {
+        burst(&soft, *core, 4 << 20);
+    }
+    for core in cores {
+        // SAFETY: attached above, not used afterwards.
+        unsafe { soft.detach(core) };
+    }
+    assert!(soft.usage().resident_bytes <= 2 << 20, "{}", soft.usage().resident_bytes);
+}
+
+#[test]
+#[cfg(not(miri))]
+fn waves_of_threads_pay_for_one_wave_and_purge_takes_it_back() {
+    let soft = Soft::new(Linux);
+    for wave in 0..6 {
+        let cores: Vec<_> = (0..4).map(|_| soft.attach().unwrap()).collect();
+        let before = soft.usage().resident_bytes;
+        if wave >= 3 {
+            assert!(before >= 12 << 20, "wave {wave} begins with {before}");
+        }
+        for core in &cores {
+            burst(&soft, *core, 4 << 20);
+        }
+        for core in cores {
+            // SAFETY: attached above, not used afterwards.
+            unsafe { soft.detach(core) };
+        }
+    }
+    assert_eq!(soft.usage().resident_bytes, soft.purge_orphans() as u64);
+    assert_eq!(soft.usage().resident_bytes, 0);
+}
+
+#[test]
+fn small_threads_get_the_heap_that_was_left_last_as_it_is() {
+    let soft = Soft::new(Linux);
+    let (first, second) = (soft.attach().unwrap(), soft.attach().unwrap());
+    let object = alloc(second, 48);
+    free(&soft, second, object).unwrap();
+    // SAFETY: attached above, not used until attached again.
+    unsafe {
+        soft.detach(first);
+        soft.detach(second);
+    }
+    assert_eq!(soft.attach(), Some(second));
+    assert_eq!(alloc(second, 48), object);
+    assert_eq!(soft.attach(), Some(first));
+}
+
+#[test]
+fn what_orphans_keep_is_counted_as_free() {
+    let soft = Soft::new(Linux);
+    let (reader, core) = (soft.attach().unwrap(), soft.attach().unwrap());
+    let all = alloc_all(core, 100, 20_000);
+    for object in &all[1..] {
+        free(&soft, core, *object).unwrap();
+    }
+    // SAFETY: attached above, not used afterwards.
+    unsafe { soft.detach(core) };
+    assert_eq!(live(&soft, reader), 1);
+    assert_eq!(soft.attach(), Some(core), "counting takes no heap away");
+}
