@@ -45,6 +45,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// Adds one block at the limit. `None` if the slot is full or the OS refuses.
+    #[inline(never)]
     pub(super) fn add_block(&mut self) -> Option<()> {
         let first = self.granules;
         let granules = first + GRANULES_PER_BLOCK as Granule;

@@ -141,6 +141,7 @@ impl<O: Os> Region<O> {
 
     /// # Safety
     /// As for [`Region::leave`].
+    #[inline(never)]
     unsafe fn abandon(&self, heap: *mut Heap<O>, stack: Stack) {
         // SAFETY: the calling thread has the heap; `abandon` runs the closure before it lets go. The
         // header outlives all.

@@ -185,6 +185,7 @@ impl<O: Os> Heap<O> {
 
     /// Puts posted objects into their bins: all that wait, or the letters with the first `most`.
     /// `region` checked each of them when it was freed.
+    #[inline(never)]
     fn keep_mail(&mut self, most: usize) {
         self.read_mail(most, |heap, object| {
             let k = heap.table(heap.granule_of(object)).load(crate::sync::Ordering::Relaxed);
@@ -245,6 +246,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// Sorts every free object back into its span, and releases spans that are free altogether.
+    #[inline(never)]
     pub(super) fn sort(&mut self) {
         self.keep_all_mail();
         if let Some(object) = NonNull::new(self.bins[QUARANTINE as usize]) {
@@ -335,6 +337,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// Sorts, and gives the memory of everything that is free back to the system. Returns bytes.
+    #[inline(never)]
     pub(super) fn purge(&mut self) -> usize {
         self.change(|heap| {
             heap.sort();
@@ -345,6 +348,7 @@ impl<O: Os> Heap<O> {
 
     /// Empties the mailbox of a heap that has no thread, given what was posted. Each object goes to
     /// its span at once: nobody allocates here, so nothing else would sort it.
+    #[inline(never)]
     pub(super) fn settle_orphan(&mut self, mail: *mut FreeObject) {
         self.change(|heap| {
             // The thread's own mail was kept when it ended.

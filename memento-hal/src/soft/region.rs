@@ -276,6 +276,7 @@ impl<O: Os> Region<O> {
 
     /// # Safety
     /// The parcel is of an outbox of the calling thread.
+    #[inline(never)]
     unsafe fn dispatch(&self, parcel: &mut Parcel) {
         let (slot, objects) = parcel.take();
         let Some(newest) = objects.last() else { return };
@@ -289,6 +290,7 @@ impl<O: Os> Region<O> {
     ///
     /// # Safety
     /// `offsets` names objects of the slot that the caller gives up.
+    #[inline(never)]
     unsafe fn post(&self, slot: *mut u8, offsets: &[Offset]) -> bool {
         let header = header::<O>(slot);
         // The newest must not be overwritten before it is known not to be there already.

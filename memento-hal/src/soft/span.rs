@@ -86,6 +86,7 @@ impl Block {
     }
 
     /// First granule of `count` free ones in a row; groups of up to four lie in one aligned quad.
+    #[inline(never)]
     pub fn find(&self, count: usize) -> Option<usize> {
         let starts = match count {
             1 => self.free,
