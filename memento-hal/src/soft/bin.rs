@@ -126,7 +126,7 @@ impl Bin {
         if index.wrapping_sub(1) < FIRST_LONG - 1 { Some(Self(index)) } else { None }
     }
 
-    /// What an object counts in an outbox's parcel: its bytes in units of [`CHARGE_UNIT`], at most as
+    /// What an object counts in an outbox's parcel: its bytes in units of 16, at most as
     /// many as a parcel takes.
     #[inline(always)]
     pub const fn charge(self) -> u8 {

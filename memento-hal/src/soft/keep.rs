@@ -8,7 +8,7 @@
 //! - Beyond it, what is kept must have been *earned*: a heap that gave memory back, was adopted, and
 //!   touched as much again shows that giving back was in vain, and earns its size for all. Threads
 //!   that end once give everything back; those that come again in waves pay for one wave.
-//! - A heap's growth, [`Region::purge_kept`] and time take back what is kept, and time what is earned.
+//! - [`Region::purge_kept`], at the program's wish, takes back what is kept.
 
 use super::heap::Heap;
 use super::layout::GRANULE_BYTES;
