@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn all_is_zero_whatever_is_backed_and_refused() {
-        let short = |i: usize| i % 5 == 0;
+        let short = |i: usize| i.is_multiple_of(5);
         let long = |i: usize| i % 20 < 3;
         for refuse in [false, true] {
             let asked = |n| if refuse { 0 } else { n };
