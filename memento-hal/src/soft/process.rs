@@ -29,7 +29,7 @@ impl<O: Os> Soft<O> {
         Self { region: Region::new(os) }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(miri)))]
     pub(super) fn region(&self) -> &Region<O> {
         &self.region
     }
