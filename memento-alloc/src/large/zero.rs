@@ -129,7 +129,8 @@ mod tests {
             // What is swapped out is not zero either.
             start.write_bytes(1, bytes);
             clear(&os, Pages { start, bytes, mapping: 1 });
-            assert!(core::slice::from_raw_parts(start.as_ptr(), bytes).iter().all(|b| *b == 0));
+            let step = if cfg!(miri) { 509 } else { 1 };
+            assert!((0..bytes).step_by(step).all(|at| start.add(at).read() == 0));
         }
         os.fake.decommits()
     }
