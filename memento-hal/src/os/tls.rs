@@ -10,12 +10,15 @@
 /// Defines a module with one thread-local `*mut T`.
 ///
 /// `tls_pointer!(pub mod NAME, "symbol", T, INITIAL)` gives `NAME::get()` and `NAME::set(pointer)`.
-/// `INITIAL` is the path of a static whose address every thread starts with; null without it. The symbol is hidden,
-/// and must be unique in the program.
+/// `INITIAL` is the path of a static whose address every thread starts with; null without it. With
+/// `+ BIAS` behind it, the thread starts with an address so many bytes above. The symbol is
+/// hidden, and must be unique in the program.
 macro_rules! tls_pointer {
     (@start) => { core::ptr::null_mut() };
-    (@start $initial:path) => { (&raw const $initial).cast_mut().cast() };
-    (@define $symbol:literal, $word:literal $(, $initial:path)?) => {
+    (@start $initial:path $(, $bias:expr)?) => {
+        (&raw const $initial).cast_mut().wrapping_byte_add(0 $(+ $bias)?).cast()
+    };
+    (@define $symbol:literal, $word:literal $(, $initial:path $(, $bias:expr)?)?) => {
         core::arch::global_asm!(
             concat!(".section .tdata.", $symbol, ",\"awT\",@progbits"),
             ".p2align 3",
@@ -24,20 +27,24 @@ macro_rules! tls_pointer {
             concat!(".type ", $symbol, ", @object"),
             concat!(".size ", $symbol, ", 8"),
             concat!($symbol, ":"),
-            $crate::os::tls::tls_pointer!(@word $word $(, $initial)?),
+            $crate::os::tls::tls_pointer!(@word $word $(, $initial $(, $bias)?)?),
             ".text",
-            $(initial = sym $initial,)?
+            $(initial = sym $initial, $(bias = const $bias,)?)?
         );
     };
     (@word $word:literal) => { concat!($word, " 0") };
     (@word $word:literal, $initial:path) => { concat!($word, " {initial}") };
-    ($(#[$doc:meta])* $vis:vis mod $name:ident, $symbol:literal, $target:ty $(, $initial:path)?) => {
+    (@word $word:literal, $initial:path, $bias:expr) => { concat!($word, " {initial} + {bias}") };
+    (
+        $(#[$doc:meta])* $vis:vis mod $name:ident, $symbol:literal, $target:ty
+        $(, $initial:path $(, + $bias:expr)?)?
+    ) => {
         $(#[$doc])*
         $vis mod $name {
             #[cfg(all(target_arch = "x86_64", not(miri)))]
-            $crate::os::tls::tls_pointer!(@define $symbol, ".quad" $(, $initial)?);
+            $crate::os::tls::tls_pointer!(@define $symbol, ".quad" $(, $initial $(, $bias)?)?);
             #[cfg(all(target_arch = "aarch64", not(miri)))]
-            $crate::os::tls::tls_pointer!(@define $symbol, ".xword" $(, $initial)?);
+            $crate::os::tls::tls_pointer!(@define $symbol, ".xword" $(, $initial $(, $bias)?)?);
 
             /// The calling thread's pointer.
             #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -122,7 +129,9 @@ macro_rules! tls_pointer {
             #[cfg(miri)]
             std::thread_local! {
                 static POINTER: core::cell::Cell<*mut $target> = const {
-                    core::cell::Cell::new($crate::os::tls::tls_pointer!(@start $($initial)?))
+                    core::cell::Cell::new(
+                        $crate::os::tls::tls_pointer!(@start $($initial $(, $bias)?)?)
+                    )
                 };
             }
 
@@ -148,11 +157,13 @@ mod tests {
     static START: u64 = 42;
     super::tls_pointer!(mod plain, "memento_tls_plain", u64);
     super::tls_pointer!(mod probe, "memento_tls_probe", u64, super::START);
+    super::tls_pointer!(mod biased, "memento_tls_biased", u64, super::START, + 1 << 24);
 
     #[test]
     fn every_thread_starts_with_the_initial_value_and_has_its_own() {
         let start = (&raw const START).cast_mut();
         assert!(plain::get().is_null());
+        assert_eq!(biased::get(), start.wrapping_byte_add(1 << 24));
         assert_eq!(probe::get(), start);
         let mut mine = 7u64;
         probe::set(&raw mut mine);
@@ -160,6 +171,8 @@ mod tests {
             .join()
             .unwrap();
         assert_eq!(probe::get(), &raw mut mine);
+        biased::set(&raw mut mine);
+        assert_eq!(biased::get(), &raw mut mine);
         plain::set(&raw mut mine);
         assert_eq!(plain::get(), &raw mut mine);
         probe::set(start);

@@ -45,6 +45,8 @@ pub struct SlotHeader<O: Os> {
 pub struct Heap<O: Os = Linux> {
     /// Bytes of objects below the limit, in units of 8.
     limit: usize,
+    /// The same in bytes.
+    window: usize,
     /// Heads of the lists of free objects.
     pub(super) bins: [*mut FreeObject; BIN_SLOTS],
     /// Start of the slot, with provenance over all of it.
@@ -61,6 +63,12 @@ pub struct Heap<O: Os = Linux> {
     pub(super) granules_max: Granule,
     /// Committed bytes of the three parts of the slot.
     pub(super) committed: Committed,
+    /// Bytes of objects that were ever made in fresh pages, less what was given back.
+    pub(super) touched: usize,
+    /// Below this granule it is decided what backs the pages.
+    pub(super) backed: Granule,
+    /// Where the last chunk that became a huge page ends.
+    pub(super) huge_end: Granule,
     /// Granules that may still be added before the free objects in the bins are looked through.
     pub(super) growth_left: Granule,
     /// Spans that exist.
@@ -89,7 +97,7 @@ pub struct Committed {
 }
 
 /// Distance from a heap to its first object.
-const TO_OBJECTS: usize = OBJECTS_OFFSET - HEAP_OFFSET;
+pub(super) const TO_OBJECTS: usize = OBJECTS_OFFSET - HEAP_OFFSET;
 const TO_TABLE: usize = TABLE_OFFSET - HEAP_OFFSET;
 
 /// The heap of a thread that has none yet: nothing can be taken from it or given to it, so both
@@ -111,6 +119,7 @@ impl<O: Os> Heap<O> {
     const fn empty() -> Self {
         Self {
             limit: 0,
+            window: 0,
             bins: [null_mut(); BIN_SLOTS],
             slot: null_mut(),
             region: core::ptr::null(),
@@ -120,6 +129,9 @@ impl<O: Os> Heap<O> {
             granules: 0,
             granules_max: 0,
             committed: Committed { head: 0, spans: 0, objects: 0 },
+            touched: 0,
+            backed: 0,
+            huge_end: 0,
             growth_left: 0,
             spans: 0,
             free_dirty: 0,
@@ -165,14 +177,24 @@ impl<O: Os> Heap<O> {
         // SAFETY: `bin` is below BIN_SLOTS by the callers' arithmetic; an object in a bin is free
         // memory of ours, and its first word links to the next.
         unsafe {
-            debug_assert!(bin < BIN_SLOTS);
-            let head = (&raw mut (*this).bins).cast::<*mut FreeObject>().add(bin);
+            let head = Self::head(this, bin);
             let object = *head;
             if !object.is_null() {
                 *head = (*object).next;
             }
             object
         }
+    }
+
+    /// The head of a bin's list.
+    ///
+    /// # Safety
+    /// `this` is a heap, and `bin < BIN_SLOTS`.
+    #[inline(always)]
+    unsafe fn head(this: *mut Self, bin: usize) -> *mut *mut FreeObject {
+        debug_assert!(bin < BIN_SLOTS);
+        // SAFETY: the array has a head for each such bin.
+        unsafe { (&raw mut (*this).bins).cast::<*mut FreeObject>().add(bin) }
     }
 
     /// Puts a freed object into its bin. `false` if that takes the slow path: the object is not of
@@ -189,7 +211,7 @@ impl<O: Os> Heap<O> {
         // SAFETY: the calling thread has the heap; below the limit, the granule table holds a bin
         // index for every granule, and the granule is committed memory.
         unsafe {
-            let offset = object.addr().wrapping_sub(this.addr().wrapping_add(TO_OBJECTS));
+            let offset = object.addr().wrapping_sub(this.wrapping_byte_add(TO_OBJECTS).addr());
             let offset = offset.rotate_right(3);
             if offset >= (*this).limit {
                 return false;
@@ -205,7 +227,8 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// As [`Heap::give`], for an object that is known to be of `bin` if it is this heap's.
+    /// As [`Heap::give`], for an object that is known to be of `bin` if it is this heap's. Whoever
+    /// knows the bin knows an object's address, so that it is a multiple of 8 is not checked.
     ///
     /// # Safety
     /// As for [`Heap::give`]; and `bin` is the object's.
@@ -213,8 +236,8 @@ impl<O: Os> Heap<O> {
     pub unsafe fn give_known(this: *mut Self, object: *mut u8, bin: usize) -> bool {
         // SAFETY: as for `give`; the range check proves that the object is of this heap.
         unsafe {
-            let offset = object.addr().wrapping_sub(this.addr().wrapping_add(TO_OBJECTS));
-            if offset.rotate_right(3) >= (*this).limit {
+            let offset = object.addr().wrapping_sub(this.wrapping_byte_add(TO_OBJECTS).addr());
+            if offset >= (*this).window {
                 return false;
             }
             Self::give_to(this, object, bin)
@@ -241,7 +264,7 @@ impl<O: Os> Heap<O> {
     unsafe fn give_to(this: *mut Self, object: *mut u8, bin: usize) -> bool {
         // SAFETY: the caller's; `bin` comes from the granule table or from a `Bin`.
         unsafe {
-            let head = (&raw mut (*this).bins).cast::<*mut FreeObject>().add(bin);
+            let head = Self::head(this, bin);
             // The link goes through the slot's provenance, not the program's: the program's pointer
             // may be good for fewer bytes. Only Miri can tell the difference.
             let object: *mut FreeObject = if cfg!(miri) {
@@ -299,7 +322,8 @@ impl<O: Os> Heap<O> {
     /// Publishes a new limit, after the table has been filled up to it.
     pub(super) fn set_granules(&mut self, granules: Granule) {
         self.granules = granules;
-        self.limit = ((granules as usize) << GRANULE_SHIFT) >> 3;
+        self.window = (granules as usize) << GRANULE_SHIFT;
+        self.limit = self.window >> 3;
         // Release: pairs with the Acquire in `region::locate`, which then sees the table.
         self.header().granules.store(granules, Ordering::Release);
     }
@@ -380,6 +404,6 @@ const _: () = {
     assert!(core::mem::offset_of!(SlotHeader<Linux>, primary) == 128);
     assert!(HEAP_OFFSET + size_of::<Heap<Linux>>() <= TABLE_OFFSET);
     assert!(SPANS_OFFSET + super::layout::GRANULES_MAX * size_of::<Span>() <= OBJECTS_OFFSET);
-    // The fast path finds a small bin's head at the heap's address plus the object size.
-    assert!(core::mem::offset_of!(Heap<Linux>, bins) == 8);
+    // What the fast paths use lies at the heap's start.
+    assert!(core::mem::offset_of!(Heap<Linux>, bins) == 16);
 };

@@ -1,7 +1,8 @@
 //! The soft backend as a [`Hal`], and its one instance in this process.
 
+use super::backing::PagePolicy;
 use super::bin::Bin;
-use super::heap::{Heap, NO_HEAP, NoHeap};
+use super::heap::{Heap, NO_HEAP, NoHeap, TO_OBJECTS};
 use super::region::{Region, Usage};
 use crate::counters::Counters;
 use crate::geometry::SizeClass;
@@ -11,7 +12,15 @@ use crate::os::{Linux, Os};
 use crate::sync::Ordering;
 use core::ptr::NonNull;
 
-crate::os::tls::tls_pointer!(mod current, "memento_soft_heap", super::Heap, super::NO_HEAP);
+// The calling thread's heap, as the address of its first object: that saves an instruction when an
+// address is compared with it, and costs none where the heap's own fields are used.
+crate::os::tls::tls_pointer!(
+    mod current, "memento_soft_heap", u8, super::NO_HEAP, + super::TO_OBJECTS
+);
+
+fn set_current(heap: *mut Heap) {
+    current::set(heap.wrapping_byte_add(TO_OBJECTS).cast());
+}
 
 /// The soft backend over an operating system.
 #[derive(Debug)]
@@ -32,6 +41,16 @@ impl<O: Os> Soft<O> {
     #[cfg(all(test, not(miri)))]
     pub(super) fn region(&self) -> &Region<O> {
         &self.region
+    }
+
+    /// What decides about huge pages.
+    pub fn page_policy(&self) -> PagePolicy {
+        self.region.policy()
+    }
+
+    /// Sets what decides about huge pages, for memory that is added from now on.
+    pub fn set_page_policy(&self, policy: PagePolicy) {
+        self.region.set_policy(policy);
     }
 
     /// A heap for all the threads that find no slot. Whoever shares it takes turns.
@@ -224,7 +243,7 @@ unsafe impl ProcessHal for Soft<Linux> {
     }
 
     unsafe fn set_current(core: *mut Self::Core) {
-        current::set(if core.is_null() { no_heap() } else { core });
+        set_current(if core.is_null() { no_heap() } else { core });
     }
 }
 
@@ -236,12 +255,12 @@ impl Soft<Linux> {
     /// Notes that the calling thread is running its last destructors: it gets no heap any more, since
     /// nobody would give that back.
     pub fn end_thread() {
-        current::set((&raw const ENDED.0).cast_mut());
+        set_current((&raw const ENDED.0).cast_mut());
     }
 
     /// Whether [`Soft::end_thread`] was called by this thread.
     pub fn thread_has_ended() -> bool {
-        core::ptr::eq(current::get(), &raw const ENDED.0)
+        core::ptr::eq(Self::current_or_none(), &raw const ENDED.0)
     }
 
     /// The calling thread's heap, or one that is empty and refuses every free: never null, so the
@@ -249,6 +268,6 @@ impl Soft<Linux> {
     #[inline(always)]
     pub fn current_or_none() -> *mut Heap<Linux> {
         const { assert!(size_of::<NoHeap>() == size_of::<Heap<Linux>>()) };
-        current::get()
+        current::get().wrapping_byte_sub(TO_OBJECTS).cast()
     }
 }
