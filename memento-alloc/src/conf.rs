@@ -23,10 +23,10 @@ pub enum Outcome {
 /// Applies the environment's `MEMENTO_CONF`, and returns whether it asks for the effective values
 /// to be printed (`print:1`). `set` is called for each `key:value` from left to right, so the
 /// last of several values for a key counts.
-pub fn apply_environment(set: impl FnMut(&str, &str) -> Outcome) -> bool {
+pub fn apply_environment(mut set: impl FnMut(&str, &str) -> Outcome) -> bool {
     let mut text = [0u8; CONF_BYTES];
     match startup::variable(b"MEMENTO_CONF", &mut text) {
-        Some(length) => apply(&text[..length], set, |problem, key| {
+        Some(length) => apply(&text[..length], &mut set, &mut |problem, key| {
             startup::say(&[b"memento: MEMENTO_CONF: ", problem.as_bytes(), b": ", key]);
         }),
         None => false,
@@ -35,10 +35,11 @@ pub fn apply_environment(set: impl FnMut(&str, &str) -> Outcome) -> bool {
 
 /// As [`apply_environment`], on the text given. `complain` gets each problem with the part of the
 /// text that it is about.
+#[inline(never)]
 pub fn apply(
     text: &[u8],
-    mut set: impl FnMut(&str, &str) -> Outcome,
-    mut complain: impl FnMut(&'static str, &[u8]),
+    set: &mut dyn FnMut(&str, &str) -> Outcome,
+    complain: &mut dyn FnMut(&'static str, &[u8]),
 ) -> bool {
     let mut print = false;
     for (index, entry) in entries(text).enumerate() {
@@ -79,7 +80,8 @@ fn split(entry: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// Writes `key:value` for every effective value, as one line on stderr that can be used as
 /// `MEMENTO_CONF` again. For `print:1`.
-pub fn print_effective<'k>(values: impl Iterator<Item = (&'k str, u64)>) {
+#[inline(never)]
+pub fn print_effective(values: &mut dyn Iterator<Item = (&str, u64)>) {
     let mut line = Line { bytes: [0; CONF_BYTES], length: 0 };
     for (index, (key, value)) in values.enumerate() {
         line.push(if index == 0 { b"" } else { b"," });
@@ -114,7 +116,7 @@ mod tests {
         let (mut set, mut complaints) = (Vec::new(), Vec::new());
         let print = apply(
             text.as_bytes(),
-            |key, value| match (key, value.parse()) {
+            &mut |key, value| match (key, value.parse()) {
                 ("hot_cycles" | "dry_stall", Ok(value)) => {
                     set.push((key.to_owned(), value));
                     Outcome::Set
@@ -122,7 +124,7 @@ mod tests {
                 ("hot_cycles" | "dry_stall", Err(_)) => Outcome::BadValue,
                 _ => Outcome::UnknownKey,
             },
-            |problem, about| {
+            &mut |problem, about| {
                 complaints.push(format!("{problem}: {}", String::from_utf8_lossy(about)));
             },
         );

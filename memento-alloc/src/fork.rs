@@ -19,23 +19,23 @@ static ALLOCATOR: AtomicPtr<()> = AtomicPtr::new(null_mut());
 /// Registers the handlers for `allocator`. Cheap when they are registered already. The first
 /// allocator of a process wins: there is one, in a static.
 #[inline]
-pub(crate) fn register<H: ProcessHal, O: Observer>(allocator: &'static Memento<H, O>) {
+pub(crate) fn register<H: ProcessHal, O: Observer>(allocator: &'static Memento<H, O>) -> bool {
     // Relaxed: the pointer leads to a static, which needs no publication.
-    if ALLOCATOR.load(Ordering::Relaxed).is_null() {
-        register_first(allocator);
-    }
+    ALLOCATOR.load(Ordering::Relaxed).is_null() && register_first(allocator)
 }
 
 #[cold]
-fn register_first<H: ProcessHal, O: Observer>(allocator: &'static Memento<H, O>) {
+fn register_first<H: ProcessHal, O: Observer>(allocator: &'static Memento<H, O>) -> bool {
     let this = core::ptr::from_ref(allocator).cast_mut().cast();
     // Relaxed: as above. Set before the call, which may allocate.
-    if ALLOCATOR.compare_exchange(null_mut(), this, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-        // SAFETY: the handlers take no arguments, and stay as long as the object they are in.
-        unsafe {
-            libc::pthread_atfork(Some(prepare::<H, O>), Some(parent::<H, O>), Some(child::<H, O>));
-        }
+    if ALLOCATOR.compare_exchange(null_mut(), this, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        return false;
     }
+    // SAFETY: the handlers take no arguments, and stay as long as the object they are in.
+    unsafe {
+        libc::pthread_atfork(Some(prepare::<H, O>), Some(parent::<H, O>), Some(child::<H, O>));
+    }
+    true
 }
 
 fn allocator<H: ProcessHal, O: Observer>() -> Option<&'static Memento<H, O>> {

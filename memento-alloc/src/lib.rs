@@ -14,6 +14,7 @@ mod large;
 mod memento;
 mod memento_c;
 mod observer;
+pub mod page_conf;
 pub mod record;
 pub mod replay;
 pub mod report;

@@ -16,6 +16,7 @@ use crate::guarded::Guarded;
 use crate::hardened::Mode;
 use crate::large::{Large, LargeUsage};
 use crate::observer::Observer;
+use crate::page_conf;
 use crate::startup::KeepErrno;
 use crate::stats::Stats;
 use crate::thread::{Shared, ThreadKey};
@@ -268,7 +269,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     /// What must be in place before anything is handed out.
     pub(crate) fn prepare_process(&self) {
         // SAFETY: a `Memento` lives in a static, as its documentation demands.
-        fork::register(unsafe { &*core::ptr::from_ref(self) });
+        if fork::register(unsafe { &*core::ptr::from_ref(self) }) {
+            page_conf::apply::<H>();
+        }
     }
 
     /// Frees an object.

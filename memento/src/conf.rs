@@ -23,7 +23,8 @@ pub fn parameters(file: Option<&Path>) -> Result<Params> {
     let mut params = Params::DEFAULT;
     if let Some(text) = std::env::var_os("MEMENTO_CONF") {
         // Problems are named by the shared object in the program, once.
-        apply(text.as_bytes(), |key, value| set_from_text(&mut params, key, value), |_, _| ());
+        let set = &mut |key: &str, value: &str| set_from_text(&mut params, key, value);
+        apply(text.as_bytes(), set, &mut |_, _| ());
     }
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)

@@ -1,7 +1,7 @@
 //! An operating system of the Rust allocator's making: for Miri, and for tests that want a
 //! failure at a chosen call.
 
-use super::Os;
+use super::{HugePages, Os};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -9,6 +9,7 @@ extern crate std;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::vec::Vec;
 
 /// Reservations are zeroed heap blocks; what is committed is only counted.
 ///
@@ -25,6 +26,19 @@ pub struct Fake {
     decommits: AtomicUsize,
     /// Decommits fail, as they do for locked pages.
     refuse_decommits: AtomicBool,
+    /// It has huge pages where they are asked for.
+    has_huge_pages: AtomicBool,
+    /// Advised and collapsed ranges so far: bytes from the start of their reservation.
+    huge: Mutex<Vec<(Huge, usize)>>,
+}
+
+/// How a huge page came about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Huge {
+    /// Asked for before the first touch.
+    Advised,
+    /// Made of small pages.
+    Collapsed,
 }
 
 #[derive(Debug)]
@@ -59,6 +73,23 @@ impl Fake {
     /// Decommits fail from now on.
     pub fn refuse_decommits(&self) {
         self.refuse_decommits.store(true, Ordering::Relaxed);
+    }
+
+    /// Huge pages can be had from now on.
+    pub fn offer_huge_pages(&self) {
+        self.has_huge_pages.store(true, Ordering::Relaxed);
+    }
+
+    /// The ranges that are to be huge so far, in order: how, and bytes from their reservation's start.
+    pub fn huge_ranges(&self) -> Vec<(Huge, usize)> {
+        self.huge.lock().unwrap().clone()
+    }
+
+    fn note_huge(&self, how: Huge, start: NonNull<u8>) {
+        let address = start.addr().get();
+        let reservations = self.reservations.lock().unwrap();
+        let (first, _) = reservations.range(..=address).next_back().expect("a reservation");
+        self.huge.lock().unwrap().push((how, address - first));
     }
 
     /// Number of decommit calls so far.
@@ -102,6 +133,22 @@ unsafe impl Os for Fake {
             self.commits_left.store(left - 1, Ordering::Relaxed);
         }
         true
+    }
+
+    fn huge_pages(&self) -> HugePages {
+        if self.has_huge_pages.load(Ordering::Relaxed) {
+            HugePages::Advised
+        } else {
+            HugePages::Never
+        }
+    }
+
+    unsafe fn advise_huge(&self, start: NonNull<u8>, _bytes: usize) {
+        self.note_huge(Huge::Advised, start);
+    }
+
+    unsafe fn collapse(&self, start: NonNull<u8>, _bytes: usize) {
+        self.note_huge(Huge::Collapsed, start);
     }
 
     unsafe fn populate(&self, _start: NonNull<u8>, _bytes: usize) {}

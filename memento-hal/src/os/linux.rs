@@ -1,8 +1,8 @@
 //! Linux: `mmap`, `mprotect`, `madvise`.
 
-use super::Os;
+use super::{HugePages, Os};
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// The Linux kernel, through libc's thin wrappers. No call allocates.
 #[derive(Debug, Clone, Copy, Default)]
@@ -13,6 +13,38 @@ static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes of a huge page, and of what one page table maps. Only speed depends on it.
 const HUGE_BYTES: usize = 2 << 20;
+
+/// A [`HugePages`], or 0 until first asked.
+static HUGE_PAGES: AtomicU8 = AtomicU8::new(0);
+
+/// Reads the host's setting. Without one, as in a container that hides it, nothing is lost by asking:
+/// a kernel without huge pages refuses.
+#[cold]
+fn read_huge_pages() -> HugePages {
+    let mut text = [0u8; 64];
+    // SAFETY: a path that ends with zero, and a buffer of the length given. System calls, since other
+    // libraries may replace what the C library has for it. The descriptor is closed at once.
+    let length = unsafe {
+        let path = c"/sys/kernel/mm/transparent_hugepage/enabled".as_ptr();
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        let file = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags);
+        if file < 0 {
+            return HugePages::Advised;
+        }
+        let length = libc::syscall(libc::SYS_read, file, text.as_mut_ptr(), text.len());
+        libc::syscall(libc::SYS_close, file);
+        length
+    };
+    let text = &text[..usize::try_from(length).unwrap_or(0)];
+    let chosen = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
+    if chosen(b"[never]") {
+        HugePages::Never
+    } else if chosen(b"[always]") {
+        HugePages::Always
+    } else {
+        HugePages::Advised
+    }
+}
 
 impl Linux {
     /// One anonymous mapping of `bytes` at a multiple of `align`.
@@ -129,6 +161,20 @@ unsafe impl Os for Linux {
         unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_POPULATE_WRITE) };
     }
 
+    fn huge_pages(&self) -> HugePages {
+        // Relaxed: the value is about the same whoever writes it.
+        match HUGE_PAGES.load(Ordering::Relaxed) {
+            1 => HugePages::Never,
+            2 => HugePages::Advised,
+            3 => HugePages::Always,
+            _ => {
+                let found = read_huge_pages();
+                HUGE_PAGES.store(found as u8, Ordering::Relaxed);
+                found
+            }
+        }
+    }
+
     unsafe fn advise_huge(&self, start: NonNull<u8>, bytes: usize) {
         // SAFETY: the caller vouches that the range is committed; contents are kept.
         unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
@@ -138,6 +184,12 @@ unsafe impl Os for Linux {
         let bytes = backed.len() * self.page_bytes();
         // SAFETY: the kernel writes one byte for each page.
         unsafe { libc::mincore(start.as_ptr().cast(), bytes, backed.as_mut_ptr()) == 0 }
+    }
+
+    unsafe fn collapse(&self, start: NonNull<u8>, bytes: usize) {
+        // Linux 6.1; older kernels answer EINVAL.
+        // SAFETY: as above.
+        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_COLLAPSE) };
     }
 
     unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
@@ -154,6 +206,33 @@ unsafe impl Os for Linux {
 #[cfg(all(test, not(miri)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_has_a_setting_for_huge_pages() {
+        let path = "/sys/kernel/mm/transparent_hugepage/enabled";
+        let want = match std::fs::read_to_string(path) {
+            Ok(text) if text.contains("[never]") => HugePages::Never,
+            Ok(text) if text.contains("[always]") => HugePages::Always,
+            _ => HugePages::Advised,
+        };
+        assert_eq!(Linux.huge_pages(), want);
+        assert_eq!(Linux.huge_pages(), want);
+    }
+
+    #[test]
+    fn huge_pages_keep_contents() {
+        let os = Linux;
+        let huge = 2 << 20;
+        let at = os.map(2 * huge, huge).unwrap();
+        // SAFETY: the range was just mapped by `os` and is used by this test alone.
+        unsafe {
+            at.add(5000).write(7);
+            os.collapse(at, huge);
+            os.advise_huge(at.add(huge), huge);
+            assert_eq!((at.read(), at.add(5000).read(), at.add(huge).read()), (0, 7, 0));
+            os.release(at, 2 * huge);
+        }
+    }
 
     #[test]
     fn a_committed_range_is_zero_again_after_decommit() {

@@ -19,9 +19,21 @@ tls::tls_pointer!(
 #[cfg(any(test, feature = "fake-os"))]
 mod fake;
 #[cfg(any(test, feature = "fake-os"))]
-pub use fake::Fake;
+pub use fake::{Fake, Huge};
 
 use core::ptr::NonNull;
+
+/// What a host does about huge pages for anonymous memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum HugePages {
+    /// There are none, or not for us.
+    Never = 1,
+    /// Where they are asked for.
+    Advised = 2,
+    /// Wherever they fit.
+    Always = 3,
+}
 
 /// Address space and pages. Every `bytes` and every address is a multiple of [`Os::page_bytes`]
 /// unless a method says otherwise.
@@ -81,6 +93,11 @@ pub unsafe trait Os: Sync {
     /// The range is committed.
     unsafe fn populate(&self, start: NonNull<u8>, bytes: usize);
 
+    /// What the host does about huge pages.
+    fn huge_pages(&self) -> HugePages {
+        HugePages::Never
+    }
+
     /// Asks for pages of 2 MiB for what of a committed range is touched from now on. A hint, which
     /// holds until the range is released: may do nothing.
     ///
@@ -99,6 +116,14 @@ pub unsafe trait Os: Sync {
     unsafe fn backing(&self, start: NonNull<u8>, backed: &mut [u8]) -> bool {
         let _ = (start, backed);
         false
+    }
+
+    /// Replaces the small pages behind a committed range by huge ones, now. A hint: may do nothing.
+    ///
+    /// # Safety
+    /// The range is committed.
+    unsafe fn collapse(&self, start: NonNull<u8>, bytes: usize) {
+        let _ = (start, bytes);
     }
 
     /// Gives the memory behind a committed range back; it stays committed and reads as zero. `false`

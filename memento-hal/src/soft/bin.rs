@@ -11,6 +11,9 @@ use crate::geometry::{CLASS_STEP, CLASSES, SMALL_ALIGN_MAX, SMALL_MAX, SizeClass
 
 /// Length of every per-bin array. Index 0 is never filled; [`QUARANTINE`] is the last.
 pub const BIN_SLOTS: usize = 128;
+/// Where freed objects of more than [`PROMPT_MIN`] bytes go, of whatever bin: their spans are few objects
+/// long, and the next slow path gives the granules of those that are free to any bin.
+pub const PROMPT: u8 = (BIN_SLOTS - 2) as u8;
 /// Where frees into granules that hold no span end up: never served from, and found at the next
 /// slow path.
 pub const QUARANTINE: u8 = (BIN_SLOTS - 1) as u8;
@@ -21,6 +24,7 @@ const MEDIUM_MAX: usize = 32 * 1024;
 /// Distance of the smallest medium sizes; all larger distances are multiples of it.
 const MEDIUM_STEP: usize = SMALL_MAX / MEDIUM_PER_DOUBLING;
 const FIRST_RUN: usize = FIRST_MEDIUM + 6 * MEDIUM_PER_DOUBLING;
+const PROMPT_MIN: usize = 8 * 1024;
 const SHORTEST_RUN: usize = MEDIUM_MAX / GRANULE_BYTES + 1;
 /// Number of bins in use, the unused bin 0 included.
 pub const BINS: usize = FIRST_RUN + (GRANULES_PER_BLOCK - SHORTEST_RUN) + 1;
@@ -63,8 +67,7 @@ impl Bin {
         if size > HEAP_MAX || align > GRANULE_BYTES {
             return None;
         }
-        let mut index =
-            Self::index_above_small(if size > SMALL_MAX { size } else { SMALL_MAX + 1 });
+        let mut index = if size > SMALL_MAX { Self::index_above_small(size) } else { FIRST_MEDIUM };
         // All these sizes are multiples of the smallest step. For more, the doublings end in powers of
         // two, so this stops soon.
         if align > MEDIUM_STEP {
@@ -78,16 +81,21 @@ impl Bin {
     /// Index of the smallest bin for `SMALL_MAX < size <= HEAP_MAX`.
     #[inline]
     const fn index_above_small(size: usize) -> usize {
-        if size <= MEDIUM_MAX {
-            let last = size - 1;
-            let log2 = (usize::BITS - 1 - last.leading_zeros()) as usize;
-            let quarter = (last >> (log2 - 2)) % MEDIUM_PER_DOUBLING;
-            FIRST_MEDIUM
-                + (log2 - SMALL_MAX.trailing_zeros() as usize) * MEDIUM_PER_DOUBLING
-                + quarter
+        if size <= TABLE_MAX {
+            BY_SIZE[(size - 1) >> TABLE_SHIFT] as usize
+        } else if size <= MEDIUM_MAX {
+            Self::index_by_logarithm(size)
         } else {
             FIRST_RUN + size.div_ceil(GRANULE_BYTES) - SHORTEST_RUN
         }
+    }
+
+    /// As [`Bin::index_above_small`], up to `MEDIUM_MAX`.
+    const fn index_by_logarithm(size: usize) -> usize {
+        let last = size - 1;
+        let log2 = (usize::BITS - 1 - last.leading_zeros()) as usize;
+        let quarter = (last >> (log2 - 2)) % MEDIUM_PER_DOUBLING;
+        FIRST_MEDIUM + (log2 - SMALL_MAX.trailing_zeros() as usize) * MEDIUM_PER_DOUBLING + quarter
     }
 
     /// Index in per-bin arrays.
@@ -102,16 +110,29 @@ impl Bin {
         SIZES[self.0 as usize] as usize
     }
 
-    /// Granules in one span of this bin: 1 up to 1 KiB, 4 up to 8 KiB, a block up to 32 KiB, and
-    /// above that as many as one object needs.
+    /// Granules in one span of this bin: 1 up to 1 KiB, 4 up to 8 KiB, and above that the fewest that
+    /// hold two objects at least and lose nothing, or as many as one object needs.
     #[inline]
     pub const fn span_granules(self) -> usize {
         match self.size() {
             0..=1024 => 1,
             1025..=8192 => 4,
-            8193..=MEDIUM_MAX => GRANULES_PER_BLOCK,
+            size @ ..=MEDIUM_MAX => {
+                let mut granules = 2 * size / GRANULE_BYTES;
+                while !(granules * GRANULE_BYTES).is_multiple_of(size) {
+                    granules += 1;
+                }
+                granules
+            }
             run => run / GRANULE_BYTES,
         }
+    }
+
+    /// Index of the list that takes this bin's freed objects, which is also what the granule table
+    /// says of its spans.
+    #[inline]
+    pub const fn list(self) -> u8 {
+        if self.size() > PROMPT_MIN { PROMPT } else { self.0 }
     }
 
     /// Objects in one span.
@@ -155,6 +176,21 @@ impl Bin {
         (1..BINS as u8).map(Self)
     }
 }
+
+/// Up to this many bytes a table tells the bin: what interpreters ask for above the small sizes.
+const TABLE_MAX: usize = 8 * 1024;
+/// Bins above the small ones end on multiples of this power of two.
+const TABLE_SHIFT: u32 = (SMALL_MAX / MEDIUM_PER_DOUBLING).trailing_zeros();
+/// Bin of the sizes that end in each step; the small sizes' entries are not used.
+static BY_SIZE: [u8; TABLE_MAX >> TABLE_SHIFT] = {
+    let mut bins = [0; TABLE_MAX >> TABLE_SHIFT];
+    let mut step = SMALL_MAX >> TABLE_SHIFT;
+    while step < bins.len() {
+        bins[step] = Bin::index_by_logarithm((step + 1) << TABLE_SHIFT) as u8;
+        step += 1;
+    }
+    bins
+};
 
 /// Object size of each bin; 0 where there is none.
 static SIZES: [u32; BIN_SLOTS] = {
@@ -227,7 +263,7 @@ static SLOTS: [Slots; BIN_SLOTS] = {
     slots
 };
 
-const _: () = assert!(BINS < QUARANTINE as usize);
+const _: () = assert!(BINS <= PROMPT as usize);
 
 #[cfg(test)]
 mod tests {

@@ -16,16 +16,27 @@ const COMMIT_STEP: usize = 1024 * 1024;
 /// The metadata's commits grow in steps of this many bytes: a multiple of every page size.
 const METADATA_STEP: usize = 64 * 1024;
 
+/// How much is committed at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// What is asked for.
+    Exact,
+    /// So much that few calls are needed.
+    Generous,
+}
+
 impl<O: Os> Heap<O> {
     /// Bytes of a slot's head that are committed before its heap exists.
     pub(super) const HEAD_BYTES: usize = METADATA_STEP;
 
     /// A new span of `bin` in blocks that the heap already has.
+    #[inline(never)]
     pub(super) fn span_in_known_blocks(&mut self, bin: Bin) -> Option<Granule> {
         let count = bin.span_granules();
         let fills: &[Fill] = match count {
             1 => &[Fill::Singles, Fill::Quads, Fill::Empty],
-            2..GRANULES_PER_BLOCK => &[Fill::Quads, Fill::Empty],
+            2..4 => &[Fill::Singles, Fill::Quads, Fill::Empty],
+            4..GRANULES_PER_BLOCK => &[Fill::Quads, Fill::Empty],
             _ => &[Fill::Empty],
         };
         // Runs of more than a quad may not fit into a block that has one; a few are tried.
@@ -49,7 +60,11 @@ impl<O: Os> Heap<O> {
     pub(super) fn add_block(&mut self) -> Option<()> {
         let first = self.granules;
         let granules = first + GRANULES_PER_BLOCK as Granule;
-        if granules > self.granules_max || !self.commit_for(granules) {
+        if granules > self.granules_max {
+            return None;
+        }
+        self.back_block(first);
+        if !self.commit_for(granules, Step::Generous) {
             return None;
         }
         for g in first..granules {
@@ -57,13 +72,15 @@ impl<O: Os> Heap<O> {
             self.table(g).store(QUARANTINE, Ordering::Relaxed);
         }
         self.block(first).free = u16::MAX;
+        // SAFETY: the entry was committed just now.
+        unsafe { (*self.span(first)).huge = first < self.huge_end };
         self.link_block(first);
         self.set_granules(granules);
         Some(())
     }
 
     /// Commits metadata and objects for this many granules.
-    fn commit_for(&mut self, granules: Granule) -> bool {
+    pub(super) fn commit_for(&mut self, granules: Granule, step: Step) -> bool {
         let granules = granules as usize;
         let have = self.committed;
         let table = TABLE_OFFSET + granules;
@@ -86,8 +103,12 @@ impl<O: Os> Heap<O> {
         }
         if objects > have.objects {
             let room = (self.granules_max as usize) << GRANULE_SHIFT;
-            let step = (have.objects / 8).max(COMMIT_STEP) / BLOCK_BYTES * BLOCK_BYTES;
-            let generous = (have.objects + step).min(room / BLOCK_BYTES * BLOCK_BYTES);
+            let least = match step {
+                Step::Exact => objects - have.objects,
+                Step::Generous => (have.objects / 8).max(COMMIT_STEP),
+            };
+            let least = least.next_multiple_of(BLOCK_BYTES);
+            let generous = (have.objects + least).min(room / BLOCK_BYTES * BLOCK_BYTES);
             let at = OBJECTS_OFFSET + have.objects;
             // Where the system counts every committed byte, the least may pass where more does not.
             if self.commit(at, generous - have.objects) {
@@ -110,6 +131,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// Makes granules `at..` of the block at `first` a span of `bin`.
+    #[inline(never)]
     fn make_span(&mut self, bin: Bin, first: Granule, at: usize) -> Granule {
         let count = bin.span_granules();
         let taken = mask(at, count);
@@ -127,7 +149,7 @@ impl<O: Os> Heap<O> {
             // SAFETY: entries of granules below the limit are committed, and these are now ours.
             unsafe { (*self.span(start + i)).back = i as u8 };
             // Relaxed: the span's objects reach other threads by the program's own hand-over.
-            self.table(start + i).store(bin.index() as u8, Ordering::Relaxed);
+            self.table(start + i).store(bin.list(), Ordering::Relaxed);
         }
         // SAFETY: as above.
         let span = unsafe { &mut *self.span(start) };
@@ -167,8 +189,10 @@ impl<O: Os> Heap<O> {
         let mut run: Option<(usize, usize)> = None;
         let mut first = 0;
         while first < self.granules {
+            // SAFETY: the entry of a block below the limit.
+            let huge = unsafe { (*self.span(first)).huge };
             let block = self.block(first);
-            let back = block.free & block.dirty;
+            let back = if huge { block.free } else { block.free & block.dirty };
             for i in 0..GRANULES_PER_BLOCK {
                 let start = ((first as usize) + i) << GRANULE_SHIFT;
                 match &mut run {
@@ -183,6 +207,7 @@ impl<O: Os> Heap<O> {
             first += GRANULES_PER_BLOCK as Granule;
         }
         bytes += self.decommit(run, page);
+        self.decommit_huge_tail();
         self.stuck = self.free_dirty;
         bytes
     }
@@ -193,7 +218,23 @@ impl<O: Os> Heap<O> {
         blocks.map(|first| self.block(first).dirty.count_ones()).sum()
     }
 
-    /// Decommits the whole pages of a range of object bytes and marks their granules clean.
+    /// Gives back what a huge page has beyond the last block.
+    fn decommit_huge_tail(&mut self) {
+        if self.huge_end <= self.granules {
+            return;
+        }
+        let offset = OBJECTS_OFFSET + ((self.granules as usize) << GRANULE_SHIFT);
+        let bytes = ((self.huge_end - self.granules) as usize) << GRANULE_SHIFT;
+        // SAFETY: the chunk was committed to its end when it became huge. Whether the system takes it
+        // back changes nothing: nobody has used it.
+        unsafe {
+            let start = NonNull::new_unchecked(self.slot().add(offset));
+            let _ = self.region().os().decommit(start, bytes);
+        }
+    }
+
+    /// Decommits the whole pages of a range of object bytes and marks their granules clean. Returns the
+    /// bytes of those that were not.
     fn decommit(&mut self, range: Option<(usize, usize)>, page: usize) -> usize {
         let Some((start, end)) = range else { return 0 };
         // On hosts whose pages are larger than granules, a page may be in use in part.
@@ -208,12 +249,19 @@ impl<O: Os> Heap<O> {
                 return 0;
             }
         }
+        let mut bytes = 0;
         for granule in (start >> GRANULE_SHIFT)..(end >> GRANULE_SHIFT) {
             let first = granule - granule % GRANULES_PER_BLOCK;
-            self.block(first as Granule).dirty &= !mask(granule - first, 1);
-            self.free_dirty -= 1;
+            let bit = mask(granule - first, 1);
+            let block = self.block(first as Granule);
+            if block.dirty & bit != 0 {
+                block.dirty &= !bit;
+                self.free_dirty -= 1;
+                bytes += GRANULE_BYTES;
+            }
         }
-        end - start
+        self.touched = self.touched.saturating_sub(bytes);
+        bytes
     }
 
     #[expect(clippy::mut_from_ref, reason = "the caller holds `&mut self`, the heap, throughout")]
@@ -221,6 +269,17 @@ impl<O: Os> Heap<O> {
         // SAFETY: `first` is below the committed part of the span array; all callers have `&mut self`
         // and keep no other reference into this entry's block.
         unsafe { &mut (*self.span(first)).block }
+    }
+
+    /// Puts the blocks into their lists anew, so that the lowest in the slot is used first: what is
+    /// free then gathers at the top, where whole pages of any size can be given back.
+    pub(super) fn order_blocks(&mut self) {
+        self.blocks = [0; 4];
+        let mut first = self.granules;
+        while first > 0 {
+            first -= GRANULES_PER_BLOCK as Granule;
+            self.link_block(first);
+        }
     }
 
     fn link_block(&mut self, first: Granule) {

@@ -40,8 +40,10 @@ pub const OBJECTS_OFFSET: usize = 16 * 1024 * 1024;
 /// Most granules of a slot.
 pub const GRANULES_MAX: usize = ((1 << SLOT_SHIFT_MAX) - OBJECTS_OFFSET) >> GRANULE_SHIFT;
 
+/// Bytes of a huge page. Where they have another size, the system takes the advice for what it can.
+pub const HUGE_BYTES: usize = 2 * 1024 * 1024;
 /// Alignment of every slot.
-pub const SLOT_ALIGN: usize = 2 * 1024 * 1024;
+pub const SLOT_ALIGN: usize = HUGE_BYTES;
 
 const _: () = {
     assert!(TABLE_OFFSET + GRANULES_MAX <= SPANS_OFFSET);

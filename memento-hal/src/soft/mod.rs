@@ -3,7 +3,7 @@
 //! Layers, each of which uses only those below it:
 //! `Soft` (the contract) → `keep` (heaps without a thread) → `region` (slots, whose an address is) →
 //! `refill` (slow paths of a heap) →
-//! `granules` (which granules a heap uses) → `heap` (fast paths) → `mailbox` and `outbox` (remote frees), `orphans`,
+//! `granules` (which granules a heap uses) → `backing` (which pages are huge) → `heap` (fast paths) → `mailbox` and `outbox` (remote frees), `orphans`,
 //! `span`, `bin`, `layout`.
 //!
 //! What it detects on free at no cost to the fast path: addresses outside the region or in parts
@@ -17,6 +17,7 @@ mod mailbox;
 mod orphans;
 cfg_if::cfg_if! {
     if #[cfg(not(loom))] {
+        mod backing;
         mod bin;
         mod granules;
         mod hardened;
@@ -33,6 +34,7 @@ cfg_if::cfg_if! {
         #[cfg(test)]
         mod thread_tests;
 
+        pub use backing::PagePolicy;
         pub use bin::{BINS, Bin, HEAP_MAX};
         pub use hardened::{Hardened, Misuse};
         pub use heap::Heap;

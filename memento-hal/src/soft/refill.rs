@@ -11,7 +11,7 @@
 //! the process. One that is free twice makes a span's list a circle, which is found before the list
 //! or the span is used again.
 
-use super::bin::{Bin, QUARANTINE};
+use super::bin::{Bin, PROMPT, QUARANTINE};
 use super::granules::granule_at;
 use super::heap::Heap;
 use super::layout::GRANULES_PER_BLOCK;
@@ -35,8 +35,8 @@ pub(super) struct Fresh {
 /// still in the nearest cache when they are allocated.
 const MAIL_AT_ONCE: usize = 1;
 
-/// A heap below this many granules (1 MiB) grows without sorting.
-const GROWTH_MIN: Granule = 4 * GRANULES_PER_BLOCK as Granule;
+/// A heap grows by this many granules (256 KiB) at least between two times that it is sorted.
+const GROWTH_MIN: Granule = GRANULES_PER_BLOCK as Granule;
 
 /// Granules that a heap of this many may add before it sorts again.
 pub(super) const fn growth_allowed(granules: Granule) -> Granule {
@@ -62,6 +62,9 @@ impl<O: Os> Heap<O> {
             if let Some(object) = self.pop(k) {
                 return Some(object);
             }
+        }
+        if let Some(object) = self.take_prompt(bin) {
+            return Some(object);
         }
         let mut sorted = false;
         loop {
@@ -102,6 +105,23 @@ impl<O: Os> Heap<O> {
         compiler_fence(Ordering::SeqCst);
         self.header().changing.store(false, Ordering::Relaxed);
         result
+    }
+
+    /// Returns the object that was freed last, if it is of `bin`, and else sorts what is freed
+    /// promptly, so that its granules can be had.
+    fn take_prompt(&mut self, bin: Bin) -> Option<Fresh> {
+        let last = NonNull::new(self.bins[usize::from(PROMPT)])?;
+        let granule = self.granule_of(last.as_ptr());
+        // SAFETY: an object in a list is of a span of ours.
+        let of = unsafe {
+            let back = (*self.span(granule)).back;
+            (*self.span(granule - Granule::from(back))).bin
+        };
+        if usize::from(of) == bin.index() {
+            return self.pop(usize::from(PROMPT));
+        }
+        self.sort_list(PROMPT);
+        None
     }
 
     fn pop(&mut self, k: usize) -> Option<Fresh> {
@@ -157,6 +177,11 @@ impl<O: Os> Heap<O> {
         let on_page = (page - offset % page).div_ceil(size);
         let room = (span.capacity as usize) - first;
         let count = on_page.min(first.max(8)).min(room).max(1);
+        if span.fresh {
+            self.touched += count * size;
+            let end = base.addr() + span.capacity as usize * size;
+            self.populate_ahead(base.wrapping_add(offset), offset, size, end);
+        }
         let mut list = null_mut();
         for i in (1..count).rev() {
             // SAFETY: `first + i < capacity`, so the slot lies in the span, and nobody has it.
@@ -252,19 +277,28 @@ impl<O: Os> Heap<O> {
         if let Some(object) = NonNull::new(self.bins[QUARANTINE as usize]) {
             double_free(object.as_ptr());
         }
-        for k in 1..super::bin::BINS {
-            let mut list = core::mem::replace(&mut self.bins[k], null_mut());
-            while !list.is_null() {
-                // SAFETY: an object in a bin is free memory of ours, unless the program freed it
-                // twice or wrote to it; `sort_one` finds out.
-                let next = unsafe { FreeObject::next(list) };
-                self.sort_one(k, list);
-                list = next;
-            }
+        for k in 1..super::bin::BINS as u8 {
+            self.sort_list(k);
+        }
+        self.sort_list(PROMPT);
+        self.order_blocks();
+    }
+
+    #[inline(never)]
+    fn sort_list(&mut self, k: u8) {
+        let mut list = core::mem::replace(&mut self.bins[usize::from(k)], null_mut());
+        while !list.is_null() {
+            // SAFETY: an object in a bin is free memory of ours, unless the program freed it twice
+            // or wrote to it; `sort_one` finds out.
+            let next = unsafe { FreeObject::next(list) };
+            self.sort_one(k, list);
+            list = next;
         }
     }
 
-    fn sort_one(&mut self, k: usize, object: *mut FreeObject) {
+    /// Puts an object that came from list `k` back into its span.
+    #[inline(never)]
+    fn sort_one(&mut self, k: u8, object: *mut FreeObject) {
         let base = self.granule_start(0).addr();
         let offset = object.addr().wrapping_sub(base);
         if offset >> super::layout::GRANULE_SHIFT >= self.granules as usize {
@@ -275,10 +309,11 @@ impl<O: Os> Heap<O> {
         let start = unsafe { granule - Granule::from((*self.span(granule)).back) };
         // SAFETY: as above.
         let span = unsafe { &mut *self.span(start) };
-        if usize::from(span.bin) != k {
+        let Some(bin) = Bin::new(span.bin) else { double_free(object) };
+        if bin.list() != k && bin.index() != usize::from(k) {
             corruption("double free, or a sized free of another size", object.addr());
         }
-        let Some(bin) = Bin::new(span.bin) else { double_free(object) };
+        let k = bin.index();
         let within = object.addr() - self.granule_start(start).addr();
         if !within.is_multiple_of(bin.size()) || within / bin.size() >= usize::from(span.carved) {
             corruption(FreeFault::Misaligned.message(), object.addr());
@@ -355,7 +390,7 @@ impl<O: Os> Heap<O> {
             (heap.mail, heap.mail_read) = (mail, 0);
             heap.read_mail(usize::MAX, |heap, object| {
                 let bin = heap.table(heap.granule_of(object)).load(crate::sync::Ordering::Relaxed);
-                heap.sort_one(usize::from(bin), object);
+                heap.sort_one(bin, object);
             });
             // One call a block's worth: giving back every granule by itself would be dear.
             let given_up = heap.free_dirty.saturating_sub(heap.stuck);

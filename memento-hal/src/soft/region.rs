@@ -4,7 +4,8 @@
 //! never given back; a slot whose thread ended is an orphan that the next thread adopts with all that
 //! it holds. No lock is taken anywhere, so a fork finds none held.
 
-use super::bin::{BINS, Bin};
+use super::backing::{PagePolicy, PolicyCell};
+use super::bin::{BINS, Bin, PROMPT};
 use super::heap::{Heap, SlotHeader};
 use super::keep::Kept;
 use super::layout::{
@@ -24,6 +25,7 @@ use core::ptr::{NonNull, null_mut};
 #[derive(Debug)]
 pub struct Region<O: Os> {
     os: O,
+    policy: PolicyCell,
     /// The region's start; its low bits, zero by alignment, hold what [`Bounds`] unpacks. One word,
     /// so that racing first threads publish all of it or nothing.
     packed: AtomicPtr<u8>,
@@ -127,6 +129,7 @@ impl<O: Os> Region<O> {
     pub const fn new(os: O) -> Self {
         Self {
             os,
+            policy: PolicyCell::new(PagePolicy::DEFAULT),
             packed: AtomicPtr::new(null_mut()),
             slots: AtomicU32::new(0),
             orphans: Orphans::new(),
@@ -137,6 +140,16 @@ impl<O: Os> Region<O> {
 
     pub(super) fn os(&self) -> &O {
         &self.os
+    }
+
+    /// What decides about huge pages.
+    pub fn policy(&self) -> PagePolicy {
+        self.policy.get()
+    }
+
+    /// Sets what decides about huge pages, for memory that is added from now on.
+    pub fn set_policy(&self, policy: PagePolicy) {
+        self.policy.set(policy);
     }
 
     /// Whether the address lies in the region.
@@ -219,7 +232,8 @@ impl<O: Os> Region<O> {
             let heap = found.heap::<O>();
             let heap = if heap == mine { mine } else { heap };
             // SAFETY: as said; the bin is the object's.
-            let given = unsafe { Heap::give_known(heap, found.object.cast(), found.bin.index()) };
+            let given =
+                unsafe { Heap::give_known(heap, found.object.cast(), found.bin.list().into()) };
             return if given { Ok(()) } else { Err(FreeFault::NotAllocated) };
         }
         let sent = if mine.is_null() {
@@ -335,6 +349,15 @@ impl<O: Os> Region<O> {
             let span = slot.wrapping_add(SPANS_OFFSET).cast::<Span>().wrapping_add(granule);
             // Relaxed: an allocated object reached the caller after its span was made.
             ((*table).load(Ordering::Relaxed), usize::from((*span).back))
+        };
+        let bin = if bin == PROMPT {
+            // SAFETY: as above.
+            unsafe {
+                let spans = slot.wrapping_add(SPANS_OFFSET).cast::<Span>();
+                (*spans.wrapping_add(granule - back)).bin
+            }
+        } else {
+            bin
         };
         let bin = Bin::new(bin).ok_or(FreeFault::NotAllocated)?;
         let span_start = OBJECTS_OFFSET + ((granule - back) << GRANULE_SHIFT);

@@ -43,6 +43,9 @@ pub struct Span {
     pub listed: bool,
     /// No page of the span was ever written before: what is carved first reads as zero.
     pub fresh: bool,
+    /// In the entry of a block's first granule: a huge page may be behind it, so that its free granules
+    /// have memory whether they are dirty or not.
+    pub huge: bool,
     /// The block's state, in the entry of its first granule.
     pub block: Block,
 }
@@ -85,15 +88,30 @@ impl Block {
         }
     }
 
-    /// First granule of `count` free ones in a row; groups of up to four lie in one aligned quad.
+    /// First granule of `count` free ones in a row, preferably all with memory behind them; a group of
+    /// four is an aligned quad.
     #[inline(never)]
     pub fn find(&self, count: usize) -> Option<usize> {
-        let starts = match count {
-            1 => self.free,
-            2..=4 => quads(self.free),
-            _ => (1..count).fold(self.free, |starts, shift| starts & (self.free >> shift)),
-        };
+        let dirty = starts(self.free & self.dirty, count);
+        let starts = if dirty == 0 { starts(self.free, count) } else { dirty };
         (starts != 0).then(|| starts.trailing_zeros() as usize)
+    }
+}
+
+/// First bit of every row of `count` free granules; a row of four is an aligned quad.
+fn starts(free: u16, count: usize) -> u16 {
+    match count {
+        4 => quads(free),
+        _ => {
+            // Rows of twice the length each time, then one step for the rest.
+            let (mut starts, mut length) = (free, 1);
+            while length < count {
+                let step = length.min(count - length);
+                starts &= starts >> step;
+                length += step;
+            }
+            starts
+        }
     }
 }
 
@@ -124,12 +142,15 @@ mod tests {
         for free in (0..=u16::MAX).step_by(STEP) {
             let b = block(free);
             for count in [1, 3, 4, 5, 7, 12, 16] {
-                let aligned = if (2..=4).contains(&count) { 4 } else { 1 };
-                let need = if aligned == 4 { 4 } else { count };
-                let want = (0..=16 - need)
-                    .step_by(aligned)
-                    .find(|&s| free & mask(s, need) == mask(s, need));
-                assert_eq!(b.find(count), want, "mask {free:#018b} count {count}");
+                let find = |free| {
+                    (0..=16 - count)
+                        .step_by(if count == 4 { 4 } else { 1 })
+                        .find(|&s| free & mask(s, count) == mask(s, count))
+                };
+                assert_eq!(b.find(count), find(free), "mask {free:#018b} count {count}");
+                let dirty = free.rotate_left(3) ^ 0x0ff0;
+                let want = find(free & dirty).or_else(|| find(free));
+                assert_eq!(Block { dirty, ..b }.find(count), want, "{free:#b} dirty {dirty:#b}");
             }
         }
     }

@@ -350,7 +350,8 @@ fn in_a_fork_child_the_chain_of_a_dead_thread_falls_apart() {
         assert_eq!(soft.attach(), Some(second));
         assert!((*first.as_ptr()).next.is_null() && (*second.as_ptr()).next.is_null());
         (*second.as_ptr()).give_back(object).unwrap();
-        let given = (*first.as_ptr()).bins[bin(64).index()] == object.as_ptr().cast();
+        let bins = &(*first.as_ptr()).bins;
+        let given = bins[bin(64).index()] == object.as_ptr().cast();
         assert!(!given, "an object of a heap that is nobody's was not posted");
         assert_eq!(soft.attach(), Some(first));
         // Forks of forks count each orphan once.

@@ -1,9 +1,11 @@
 //! The emulator's set-up in a preloaded process.
 
 use memento_alloc::conf::{self, Outcome};
+use memento_alloc::page_conf;
 use memento_alloc::report::writer;
 use memento_hal::ProcessHal;
 use memento_hal::emulator::{CounterSource, Emu, Params};
+use memento_hal::soft::{PagePolicy, Soft};
 
 /// Where the emulator counts.
 static SOURCE: CounterSource =
@@ -16,9 +18,10 @@ pub fn prepare() {
     let emulator = Emu::instance();
     emulator.set_counter_source(&SOURCE);
     let mut params = Params::DEFAULT;
+    let mut pages = PagePolicy::DEFAULT;
     let print = conf::apply_environment(|key, value| {
         if params.get(key).is_none() {
-            return Outcome::UnknownKey;
+            return page_conf::set(&mut pages, key, value);
         }
         match value.parse().map(|number| params.set(key, number)) {
             Ok(Ok(())) => Outcome::Set,
@@ -32,7 +35,9 @@ pub fn prepare() {
         crate::runtime::write_stderr(line);
         params = Params::DEFAULT;
     }
+    Soft::instance().set_page_policy(pages);
     if print {
-        conf::print_effective(params.iter().map(|(field, value)| (field.name, value)));
+        let params = params.iter().map(|(field, value)| (field.name, value));
+        conf::print_effective(&mut params.chain(page_conf::values(pages)));
     }
 }

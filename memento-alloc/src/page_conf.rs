@@ -1,0 +1,78 @@
+//! The keys of `MEMENTO_CONF` that decide what backs the soft backend's memory.
+//!
+//! | key | unit | range | default |
+//! | --- | --- | --- | --- |
+//! | `huge_waste` | percent of what was touched | 0–200, 0: no huge pages | 25 |
+//! | `process_bytes` | bytes resident besides the heap | 0–2^40 | 2 MiB |
+//! | `footprint` | bytes that a heap is known to touch | 0–2^40 | 0 |
+//! | `populate` | small pages populated at once | 1–64 | 1 |
+
+use crate::conf::{self, Outcome};
+use memento_hal::ProcessHal;
+use memento_hal::soft::{PagePolicy, Soft};
+
+/// Sets one value by its key.
+#[inline(never)]
+pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
+    const BYTES_MAX: u64 = 1 << 40;
+    let range = match key {
+        "huge_waste" => 0..=200,
+        "process_bytes" | "footprint" => 0..=BYTES_MAX,
+        "populate" => 1..=64,
+        _ => return Outcome::UnknownKey,
+    };
+    let Some(number) = value.parse().ok().filter(|number| range.contains(number)) else {
+        return Outcome::BadValue;
+    };
+    match key {
+        "huge_waste" => policy.huge_waste = number as u8,
+        "process_bytes" => policy.process_bytes = number as usize,
+        "footprint" => policy.footprint = number as usize,
+        _ => policy.populate = number as u8,
+    }
+    Outcome::Set
+}
+
+/// The values, by key.
+pub fn values(policy: PagePolicy) -> [(&'static str, u64); 4] {
+    [
+        ("huge_waste", policy.huge_waste.into()),
+        ("process_bytes", policy.process_bytes as u64),
+        ("footprint", policy.footprint as u64),
+        ("populate", policy.populate.into()),
+    ]
+}
+
+/// Applies the environment to the soft backend. The other backends' shared objects have keys of
+/// their own beside these, and apply both.
+#[cold]
+pub(crate) fn apply<H: ProcessHal>() {
+    if !H::IS_SOFT {
+        return;
+    }
+    let mut policy = PagePolicy::DEFAULT;
+    let print = conf::apply_environment(|key, value| set(&mut policy, key, value));
+    Soft::instance().set_page_policy(policy);
+    if print {
+        conf::print_effective(&mut values(policy).into_iter());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_sets_its_own_value_within_its_range() {
+        let mut policy = PagePolicy::DEFAULT;
+        let numbers = [(30, 201), (1 << 20, (1 << 40) + 1), (1 << 30, u64::MAX), (16, 0)];
+        for ((key, _), (good, bad)) in values(policy).into_iter().zip(numbers) {
+            let text = |number: u64| std::format!("{number}");
+            assert_eq!(set(&mut policy, key, &text(good)), Outcome::Set, "{key}");
+            assert_eq!(set(&mut policy, key, &text(bad)), Outcome::BadValue, "{key}");
+            assert!(values(policy).contains(&(key, good)));
+        }
+        assert_eq!(set(&mut policy, "huge", "1"), Outcome::UnknownKey);
+        assert_eq!(values(policy).map(|(_, value)| value), [30, 1 << 20, 1 << 30, 16]);
+    }
+}
