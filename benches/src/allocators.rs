@@ -22,6 +22,9 @@ pub struct Allocator {
     /// The shared object that programs load before all others; none for the system's.
     #[serde(skip)]
     pub preload: Option<PathBuf>,
+    /// A variable that it needs to work as it is meant to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<(String, String)>,
 }
 
 /// The system's allocator.
@@ -29,7 +32,8 @@ pub fn system() -> Allocator {
     let version = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
     let version = version.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
     let version = version.unwrap_or_default().trim_start_matches("glibc ").to_owned();
-    Allocator { name: SYSTEM.into(), version, origin: "the system".into(), preload: None }
+    let (name, origin) = (SYSTEM.into(), "the system".into());
+    Allocator { name, version, origin, preload: None, variable: None }
 }
 
 /// memento's shared object; the version is that of this workspace.
@@ -45,6 +49,7 @@ pub fn memento(object: &Path) -> Result<Allocator> {
         version: env!("CARGO_PKG_VERSION").into(),
         origin: "this workspace".into(),
         preload: Some(preload),
+        variable: None,
     })
 }
 
@@ -67,13 +72,14 @@ pub fn peers(directory: &Path) -> Result<Vec<Allocator>> {
 
 fn parse(text: &str) -> Result<Vec<Allocator>> {
     let peer = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
-        [name, version, file, origin] => Ok(Allocator {
+        [name, version, file, origin, variable] => Ok(Allocator {
             name: name.into(),
             version: version.into(),
             origin: origin.into(),
             preload: Some(file.into()),
+            variable: variable.split_once('=').map(|(name, value)| (name.into(), value.into())),
         }),
-        _ => bail!("not four columns: {line}"),
+        _ => bail!("not five columns: {line}"),
     };
     let mut peers = text.lines().map(peer).collect::<Result<Vec<_>>>()?;
     // The order of the table, not of building.
@@ -99,13 +105,16 @@ pub fn select(all: Vec<Allocator>, names: &[String]) -> Result<Vec<Allocator>> {
 mod tests {
     use super::*;
 
-    const LIST: &str = "snmalloc\t0.7\t/x/sn.so\tcrate a\njemalloc\t5.3\t/x/je.so\tcrate b\n";
+    const LIST: &str =
+        "snmalloc\t0.7\t/x/sn.so\tcrate a\t\njemalloc\t5.3\t/x/je.so\tcrate b\tA=b=c\n";
 
     #[test]
     fn the_list_of_peers_is_read_and_sorted() {
         let peers = parse(LIST).unwrap();
         assert_eq!(peers[0].name, "jemalloc");
         assert_eq!(peers[1].preload, Some("/x/sn.so".into()));
+        assert_eq!(peers[0].variable, Some(("A".into(), "b=c".into())));
+        assert_eq!(peers[1].variable, None);
         assert!(parse("a\tb\n").is_err());
     }
 

@@ -114,6 +114,8 @@ impl Prepared {
         if let Some(object) = preload(row, allocator) {
             environment.push(("LD_PRELOAD".into(), object));
         }
+        let variable = allocator.variable.iter();
+        environment.extend(variable.map(|(name, value)| (name.into(), value.into())));
         let client = row.client.as_ref().map(|client: &Client| Driver {
             ready: places.fill(&client.ready, &tmp).into(),
             commands: client.commands.iter().map(|words| filled(words)).collect(),
@@ -197,6 +199,7 @@ mod tests {
             version: "1".into(),
             origin: "y".into(),
             preload: preload.map(Into::into),
+            variable: preload.map(|_| ("T".into(), "1".into())),
         }
     }
 
@@ -211,6 +214,7 @@ mod tests {
         let mut wanted = vec![("A".into(), "/data".into())];
         assert_eq!(environment(row, &allocator(None)), wanted);
         wanted.push(("LD_PRELOAD".into(), "/x.so".into()));
+        wanted.push(("T".into(), "1".into()));
         assert_eq!(environment(row, &allocator(Some("/x.so"))), wanted);
     }
 

@@ -165,6 +165,7 @@ mod tests {
             version: "".into(),
             origin: "".into(),
             preload: None,
+            variable: None,
         };
         let mut launcher = Fake(Vec::new(), cost);
         let rows = parse("[[row]]\nname='row'\ngroup='little'\ncommand=['true']").unwrap();

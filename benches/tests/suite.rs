@@ -21,7 +21,7 @@ impl Bench {
         let mut compiler = Command::new("gcc");
         compiler.args(["-shared", "-nostdlib", "-x", "c", "/dev/null", "-o"]).arg(&object);
         assert!(compiler.status().unwrap().success());
-        let peer = format!("peer\t1\t{}\tnowhere\n", object.display());
+        let peer = format!("peer\t1\t{}\tnowhere\t\n", object.display());
         std::fs::write(bench.path("peers.tsv"), peer).unwrap();
         bench
     }
