@@ -122,8 +122,9 @@ fn interrupted_at_a_terminal(shell: &str, program: &str) -> (Vec<String>, Option
     let program = program.replace('$', "\\$");
     // `exec`: a shell that waited would die of the key itself.
     let line = format!("exec {memento} run --report none -- {shell} -c \"{program}\"");
-    let mut child = std::process::Command::new("script")
-        .args(["-qec", &line, "/dev/null"])
+    // Who runs the tests in the background of a script ignores the key, and so would all below.
+    let mut child = std::process::Command::new("env")
+        .args(["--default-signal=INT", "script", "-qec", &line, "/dev/null"])
         .env("SHELL", "/bin/sh")
         .env("MEMENTO_LIB_DIR", common::libraries())
         .stdin(Stdio::piped())
