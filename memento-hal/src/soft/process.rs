@@ -38,7 +38,7 @@ impl<O: Os> Soft<O> {
         Self { region: Region::new(os) }
     }
 
-    #[cfg(all(test, not(miri)))]
+    #[cfg(test)]
     pub(super) fn region(&self) -> &Region<O> {
         &self.region
     }
