@@ -9,6 +9,10 @@ use crate::startup;
 /// Longest value of `MEMENTO_CONF` that is read.
 pub const CONF_BYTES: usize = 4096;
 
+/// Keys that are off unless their value is 1, for whoever asks [`flag`]: known in all shared objects,
+/// since one value of the variable serves all processes of a tree.
+const FLAGS: [&str; 2] = ["python_count", "python_quiet"];
+
 /// What became of one `key:value`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -44,15 +48,19 @@ pub fn apply(
     let mut print = false;
     for (index, entry) in entries(text).enumerate() {
         let (key, value) = split(entry);
-        let outcome = match (core::str::from_utf8(key), value.map(core::str::from_utf8)) {
-            (Ok("print"), Some(Ok(value))) => {
-                print = value == "1";
-                if matches!(value, "0" | "1") { Outcome::Set } else { Outcome::BadValue }
-            }
-            (Ok(key), Some(Ok(value))) => set(key, value),
-            (Ok(_), _) => Outcome::BadValue,
-            (Err(_), _) => Outcome::UnknownKey,
-        };
+        let outcome =
+            match (core::str::from_utf8(key), value.map(core::str::from_utf8)) {
+                (Ok("print"), Some(Ok(value))) => {
+                    print = value == "1";
+                    if matches!(value, "0" | "1") { Outcome::Set } else { Outcome::BadValue }
+                }
+                (Ok(key), Some(Ok(value))) if FLAGS.contains(&key) => {
+                    if matches!(value, "0" | "1") { Outcome::Set } else { Outcome::BadValue }
+                }
+                (Ok(key), Some(Ok(value))) => set(key, value),
+                (Ok(_), _) => Outcome::BadValue,
+                (Err(_), _) => Outcome::UnknownKey,
+            };
         let problem = match outcome {
             Outcome::Set => continue,
             Outcome::UnknownKey => "unknown key",
@@ -64,6 +72,26 @@ pub fn apply(
         }
     }
     print
+}
+
+/// Whether the environment switches one of the flags on.
+#[cold]
+pub fn flag(name: &str) -> bool {
+    let mut text = [0u8; CONF_BYTES];
+    startup::variable(b"MEMENTO_CONF", &mut text)
+        .is_some_and(|length| flag_in(&text[..length], name))
+}
+
+fn flag_in(text: &[u8], name: &str) -> bool {
+    debug_assert!(FLAGS.contains(&name));
+    let last = entries(text).map(split).filter(|(key, _)| *key == name.as_bytes()).last();
+    last.is_some_and(|(_, value)| value == Some(b"1"))
+}
+
+/// Writes one line to stderr, in one piece; what is beyond some 250 bytes is cut off.
+#[cold]
+pub fn say(parts: &[&[u8]]) {
+    startup::say(parts);
 }
 
 fn entries(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -149,6 +177,15 @@ mod tests {
             ["unknown key: fast", "bad value: hot_cycles:many", "bad value: print:x"]
         );
         assert!(!print);
+    }
+
+    #[test]
+    fn flags_are_known_to_all_and_set_by_the_last_of_their_values() {
+        let (set, complaints, _) = run("python_count:1,python_quiet:2");
+        assert_eq!((set, complaints), (vec![], vec!["bad value: python_quiet:2".to_owned()]));
+        assert!(flag_in(b"hot_cycles:1, python_count : 1", "python_count"));
+        assert!(!flag_in(b"python_count:1,python_count:0", "python_count"));
+        assert!(!flag_in(b"python_count:1", "python_quiet"));
     }
 
     #[test]

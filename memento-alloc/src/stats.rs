@@ -1,7 +1,7 @@
 //! What the allocator holds and has done, as a struct and as JSON.
 
+use crate::json::Json;
 use crate::large::LargeUsage;
-use crate::startup::Decimal;
 use memento_hal::counters::Counters;
 use memento_hal::geometry::{CLASSES, SizeClass};
 use memento_hal::soft::{BINS, Bin, Usage};
@@ -87,14 +87,10 @@ impl Stats {
     /// length of the whole: if that is more than `into` holds, call again with more. Does not
     /// allocate. Classes that were never used are left out.
     pub fn to_json(&self, into: &mut [u8]) -> usize {
-        let mut json = Json { into, len: 0, first: true };
+        let mut json = Json::new(into);
         json.open("{");
-        json.key("schema");
-        json.raw("\"memento.stats/1\"");
-        json.key("hal");
-        json.raw("\"");
-        json.raw(self.hal);
-        json.raw("\"");
+        json.text("schema", "memento.stats/1");
+        json.text("hal", self.hal);
         json.number("hardened", u64::from(self.hardened));
         json.number("live_bytes", self.live_bytes);
         json.number("committed_bytes", self.committed_bytes);
@@ -130,54 +126,7 @@ impl Stats {
             json.close("}");
         }
         json.close("}");
-        json.len
-    }
-}
-
-/// Writes JSON into a slice, counting what does not fit.
-struct Json<'a> {
-    into: &'a mut [u8],
-    len: usize,
-    first: bool,
-}
-
-impl Json<'_> {
-    fn raw(&mut self, text: &str) {
-        for &b in text.as_bytes() {
-            if let Some(at) = self.into.get_mut(self.len) {
-                *at = b;
-            }
-            self.len += 1;
-        }
-    }
-
-    fn separate(&mut self) {
-        if !core::mem::replace(&mut self.first, false) {
-            self.raw(",");
-        }
-    }
-
-    fn open(&mut self, bracket: &str) {
-        self.raw(bracket);
-        self.first = true;
-    }
-
-    fn close(&mut self, bracket: &str) {
-        self.raw(bracket);
-        self.first = false;
-    }
-
-    fn key(&mut self, name: &str) {
-        self.separate();
-        self.raw("\"");
-        self.raw(name);
-        self.raw("\":");
-    }
-
-    fn number(&mut self, name: &str, value: u64) {
-        self.key(name);
-        let digits = Decimal::of(value);
-        self.raw(core::str::from_utf8(digits.as_bytes()).unwrap_or("0"));
+        json.written()
     }
 }
 

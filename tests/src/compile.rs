@@ -25,6 +25,14 @@ pub fn directory(name: &str) -> PathBuf {
 /// # Panics
 /// With the compiler's message if it does not compile.
 pub fn compile(language: Language, source: &str, scratch: &Path) -> PathBuf {
+    compile_as(language, source, scratch, &[])
+}
+
+/// As [`compile`], with further arguments for the compiler.
+///
+/// # Panics
+/// As [`compile`].
+pub fn compile_as(language: Language, source: &str, scratch: &Path, more: &[&str]) -> PathBuf {
     let source = directory(source);
     let output = scratch.join(source.file_stem().expect("a source has a name"));
     let (compiler, flags): (&str, &[&str]) = match language {
@@ -34,6 +42,7 @@ pub fn compile(language: Language, source: &str, scratch: &Path) -> PathBuf {
     };
     let result = Command::new(compiler)
         .args(flags)
+        .args(more)
         // -fno-builtin: the compiler may not leave out an allocation because it knows malloc.
         .args(["-O1", "-g", "-pthread", "-fno-builtin", "-Wall", "-Wextra", "-Werror"])
         .args(["-Wno-use-after-free", "-Wno-free-nonheap-object", "-Wno-unused-result"])

@@ -9,10 +9,12 @@ mod command;
 mod compile;
 mod outcome;
 mod proof;
+mod python;
 mod shim;
 
 pub use command::Reported;
-pub use compile::{Language, compile, directory};
+pub use compile::{Language, compile, compile_as, directory};
 pub use outcome::{Outcome, run};
 pub use proof::Bindings;
+pub use python::Python;
 pub use shim::Shim;

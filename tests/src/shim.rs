@@ -17,6 +17,8 @@ pub enum Shim {
     Emu,
     /// The instructions.
     Isa,
+    /// The software backend, serving CPython's memory domains too.
+    Python,
 }
 
 impl Shim {
@@ -27,7 +29,8 @@ impl Shim {
     /// Those that count, for `memento run`.
     pub const COUNTING: &[Shim] = &[Shim::Report, Shim::Emu];
     /// Every file that is built.
-    pub const FILES: &[Shim] = &[Shim::Soft, Shim::Report, Shim::Record, Shim::Emu, Shim::Isa];
+    pub const FILES: &[Shim] =
+        &[Shim::Soft, Shim::Report, Shim::Record, Shim::Emu, Shim::Isa, Shim::Python];
 
     /// The file's name.
     pub fn file_name(self) -> &'static str {
@@ -37,13 +40,14 @@ impl Shim {
             Shim::Record => "libmemento-record.so",
             Shim::Emu => "libmemento-emu.so",
             Shim::Isa => "libmemento-isa.so",
+            Shim::Python => "libmemento_python.so",
         }
     }
 
     /// What `memento run --hal` calls it.
     pub fn hal(self) -> &'static str {
         match self {
-            Shim::Soft | Shim::Report | Shim::Record => "soft",
+            Shim::Soft | Shim::Report | Shim::Record | Shim::Python => "soft",
             Shim::Emu => "emu",
             Shim::Isa => "isa",
         }

@@ -24,6 +24,18 @@ void memento_invocation_end(void);
  * more means that the text was cut off. `buffer` may be null if `bytes` is 0. */
 size_t memento_stats_json(char *buffer, size_t bytes);
 
+/* Who serves the interpreter's memory domains, likewise; in libmemento_python.so only:
+ *
+ *     {"schema": "memento.python/1",
+ *      "domains": {"raw": "malloc", "mem": "memento", "obj": "memento"},
+ *      "left_alone": "PYTHONMALLOC=debug", "allocations": 12345}
+ *
+ * "malloc": by malloc, and so by memento; "another": the interpreter's own allocator, or something
+ * (tracemalloc, debug hooks) that was put on top of whatever served before. No domains: no CPython.
+ * "left_alone": why they are not memento's, if they are not. "allocations" of the mem and obj
+ * domains so far: with MEMENTO_CONF=python_count:1. */
+size_t memento_python_stats_json(char *buffer, size_t bytes);
+
 #ifdef __cplusplus
 }
 #endif
