@@ -19,6 +19,8 @@ pub enum Shim {
     Isa,
     /// The software backend, serving CPython's memory domains too.
     Python,
+    /// The software backend, and the pages of V8's heap.
+    Node,
 }
 
 impl Shim {
@@ -30,7 +32,7 @@ impl Shim {
     pub const COUNTING: &[Shim] = &[Shim::Report, Shim::Emu];
     /// Every file that is built.
     pub const FILES: &[Shim] =
-        &[Shim::Soft, Shim::Report, Shim::Record, Shim::Emu, Shim::Isa, Shim::Python];
+        &[Shim::Soft, Shim::Report, Shim::Record, Shim::Emu, Shim::Isa, Shim::Python, Shim::Node];
 
     /// The file's name.
     pub fn file_name(self) -> &'static str {
@@ -41,13 +43,14 @@ impl Shim {
             Shim::Emu => "libmemento-emu.so",
             Shim::Isa => "libmemento-isa.so",
             Shim::Python => "libmemento_python.so",
+            Shim::Node => "libmemento_node.so",
         }
     }
 
     /// What `memento run --hal` calls it.
     pub fn hal(self) -> &'static str {
         match self {
-            Shim::Soft | Shim::Report | Shim::Record | Shim::Python => "soft",
+            Shim::Soft | Shim::Report | Shim::Record | Shim::Python | Shim::Node => "soft",
             Shim::Emu => "emu",
             Shim::Isa => "isa",
         }

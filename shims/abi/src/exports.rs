@@ -5,9 +5,11 @@
 /// ```ignore
 /// memento_shim_abi::export!(Memento<Soft> = Memento::new());
 /// ```
+///
+/// `at_invocation_end: || …` behind it is what `memento_invocation_end` does besides.
 #[macro_export]
 macro_rules! export {
-    ($heap:ty = $new:expr) => {
+    ($heap:ty = $new:expr $(, at_invocation_end: $end:expr)?) => {
         /// The one heap of the process.
         static HEAP: $heap = $new;
 
@@ -18,6 +20,13 @@ macro_rules! export {
             use $crate::runtime::{c_int, c_void, write_stderr, write_stream};
 
             $crate::__export_malloc_family!();
+        }
+
+        /// Gives back what an invocation left behind; see `memento.h`.
+        #[unsafe(no_mangle)]
+        extern "C" fn memento_invocation_end() {
+            $crate::memento_alloc::c::Heap::invocation_end(&HEAP);
+            $(($end)();)?
         }
 
         $crate::__export_operators!();
@@ -162,11 +171,6 @@ macro_rules! __export_malloc_family {
         unsafe extern "C" fn malloc_info(_options: c_int, stream: *mut c_void) -> c_int {
             // SAFETY: glibc's contract of `malloc_info`: an open stream.
             unsafe { write_stream(stream.cast(), c_report::malloc_info(&HEAP).as_bytes()) }
-        }
-
-        #[unsafe(no_mangle)]
-        extern "C" fn memento_invocation_end() {
-            c::Heap::invocation_end(&HEAP);
         }
 
         #[unsafe(no_mangle)]

@@ -13,6 +13,7 @@ mod exports;
 mod prepared;
 #[doc(hidden)]
 pub mod runtime;
+mod thread_keys;
 
 pub use prepared::Prepared;
 
