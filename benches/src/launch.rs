@@ -4,11 +4,11 @@
 //! A server's sample is the server's: its CPU time, faults and peak from start to shut-down.
 
 use crate::allocators::Allocator;
-use crate::residency::{self, Residency};
 use crate::rows::{Client, Places, Row};
 use anyhow::{Context, Result, bail, ensure};
 use memento::engine::isolated::{Isolated, Output};
 use memento::engine::rounds::Executor;
+use memento::engine::watch::{self, Curve, Watched};
 use memento::engine::{Job, Sample};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,11 @@ pub trait Launcher {
     /// If it could not be run or failed: then its cost says nothing.
     fn launch(&mut self, row: &Row, allocator: &Allocator) -> Result<Sample>;
 
-    /// Runs `row` once under `allocator` and watches the memory it holds, unless it is too short.
+    /// Runs `row` once under `allocator` and watches the memory it holds.
     ///
     /// # Errors
     /// As [`Launcher::launch`].
-    fn watch(&mut self, row: &Row, allocator: &Allocator) -> Result<Option<Residency>>;
+    fn watch(&mut self, row: &Row, allocator: &Allocator) -> Result<Curve>;
 }
 
 /// Runs rows through the measuring engine.
@@ -70,20 +70,20 @@ impl Launcher for Engine {
         Ok(sample)
     }
 
-    fn watch(&mut self, row: &Row, allocator: &Allocator) -> Result<Option<Residency>> {
+    fn watch(&mut self, row: &Row, allocator: &Allocator) -> Result<Curve> {
         let prepared = Prepared::new(row, allocator, &self.places)?;
-        let (ended, residency) = std::thread::scope(|scope| -> Result<_> {
+        let Watched { exit, curve, .. } = std::thread::scope(|scope| -> Result<_> {
             let client = prepared.client.as_ref();
             let client = client.map(|client| scope.spawn(|| client.drive(|| false)));
-            let watched = residency::watch(&mut prepared.command());
+            let watched = watch::watch(&mut prepared.command(), &watch::Options::default());
             if let Some(client) = client {
                 client.join().expect("the client does not panic")?;
             }
             watched
         })?;
-        let good = ended.code().is_some_and(|code| row.exit.contains(&code));
-        ensure!(good, "{} under {} ended with {ended}", row.name, allocator.name);
-        Ok(residency)
+        let good = exit.code.is_some_and(|code| row.exit.contains(&code));
+        ensure!(good, "{} under {} ended with {exit:?}", row.name, allocator.name);
+        Ok(curve)
     }
 }
 

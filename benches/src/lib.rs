@@ -5,7 +5,6 @@
 //! - [`rows`] — the programs, from `rows.toml`
 //! - [`allocators`] — what is preloaded: the system's, memento, the peers that `peers/build` made
 //! - [`prepare`] — inputs and our own programs, made where they are missing
-//! - [`residency`] — a program watched for the memory it holds over time
 //! - [`launch`] — one execution of a row under an allocator: the program alone, or a server with its client
 //! - [`results`] — samples with their run, round and turn, in a file that only grows
 //! - [`fair`] — ratios of interleaved samples; the best peer chosen on other rounds than it is judged on
@@ -14,7 +13,7 @@
 //! - [`render`] — tables and exports
 //! - [`share`] — how much of a program is its allocator, by callgrind
 //!
-//! It does not know how memento works: to this crate an allocator is a name and a shared object.
+//! Running, watching and the arithmetic of samples are [`memento::engine`]'s. It does not know how memento works: to this crate an allocator is a name and a shared object.
 #![forbid(unsafe_code)]
 
 pub mod allocators;
@@ -22,7 +21,6 @@ pub mod fair;
 pub mod launch;
 pub mod prepare;
 pub mod render;
-pub mod residency;
 pub mod results;
 pub mod rows;
 pub mod run;

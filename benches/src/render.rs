@@ -1,12 +1,13 @@
 //! Tables for people (terminal, Markdown) and exports for programs (CSV, JSON).
 
 use crate::allocators::{MEMENTO, SYSTEM};
-use crate::fair::{AgainstBest, Estimate};
+use crate::fair::AgainstBest;
 use crate::results::Results;
 use crate::rows::{GROUPS, Group};
 use crate::summary::{Cell, RowSummary, Summary, versions};
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
+use memento::engine::estimate::Estimate;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -7,6 +7,7 @@
 use crate::allocators::Allocator;
 use crate::rows::{Group, Row};
 use anyhow::{Context, Result, bail, ensure};
+use memento::engine::host::Host;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -24,19 +25,6 @@ pub struct Run {
     pub host: Host,
     /// What programs were run with.
     pub allocators: Vec<Allocator>,
-}
-
-/// The machine.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Host {
-    /// Kernel release.
-    pub kernel: String,
-    /// The processor's name.
-    pub processor: String,
-    /// How many there are.
-    pub processors: usize,
-    /// When the kernel uses huge pages.
-    pub huge_pages: String,
 }
 
 /// What a row was when it was measured.

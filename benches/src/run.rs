@@ -11,6 +11,7 @@ use crate::results::{Grid, Line, Log, Measured, Timed, Watched};
 use crate::rows::Row;
 use anyhow::{Context, Result};
 use memento::engine::Sample;
+use memento::engine::rounds::{self, Next, Turn};
 
 /// How long to go on.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -48,72 +49,58 @@ impl Session<'_> {
     /// The first of an execution or of the log. What was written before stays.
     pub fn measure(&mut self, row: &Row, launcher: &mut dyn Launcher) -> Result<()> {
         self.log.append(&[Line::Row(Measured::from(row))])?;
-        let names = self.allocators.iter().map(|allocator| allocator.name.clone()).collect();
+        let Self { id, allocators, plan, log, progress } = self;
+        let names = allocators.iter().map(|allocator| allocator.name.clone()).collect();
         let mut grid = Grid { allocators: names, rounds: Vec::new() };
-        for number in 0..self.plan.warmup + self.plan.max_rounds.max(self.plan.rounds) {
-            let mut round = self.round(row, number, launcher)?;
-            if number < self.plan.warmup {
-                continue;
-            }
-            self.log.append(&round.iter().cloned().map(Line::Timed).collect::<Vec<_>>())?;
-            round.sort_by_key(|timed| grid.position(&timed.by));
-            grid.rounds.push(round);
-            if grid.rounds.len() >= self.plan.rounds && fair::widest(&grid) <= self.plan.precision {
-                break;
-            }
-        }
-        (0..self.plan.watched).try_for_each(|_| self.watch(row, launcher))
-    }
-
-    fn round(
-        &mut self,
-        row: &Row,
-        number: usize,
-        launcher: &mut dyn Launcher,
-    ) -> Result<Vec<Timed>> {
-        let count = self.allocators.len();
-        let mut round = Vec::with_capacity(count);
-        for turn in 0..count {
-            let allocator = &self.allocators[(turn + number) % count];
-            (self.progress)(&format!("{}, round {number}, {}", row.name, allocator.name));
+        let schedule = rounds::Plan {
+            warmup: plan.warmup,
+            min_rounds: plan.rounds,
+            max_rounds: plan.max_rounds.max(plan.rounds),
+            precision: plan.precision,
+        };
+        let run = &mut |turn: Turn| {
+            let allocator = &allocators[turn.job];
+            progress(&format!("{}, round {}, {}", row.name, turn.round, allocator.name));
             let sample = launcher
                 .launch(row, allocator)
                 .with_context(|| format!("{} under {}", row.name, allocator.name))?;
-            round.push(timed(&self.id, row, allocator, number, turn, &sample));
-        }
-        Ok(round)
+            Ok(timed(id, row, allocator, turn, &sample))
+        };
+        rounds::in_turns(allocators.len(), &schedule, run, &mut |round| {
+            log.append(&round.iter().cloned().map(Line::Timed).collect::<Vec<_>>())?;
+            grid.rounds.push(round);
+            let enough = grid.rounds.len() >= plan.rounds && fair::widest(&grid) <= plan.precision;
+            Ok(if enough { Next::Enough } else { Next::More })
+        })?;
+        (0..self.plan.watched).try_for_each(|_| self.watch(row, launcher))
     }
 
     fn watch(&mut self, row: &Row, launcher: &mut dyn Launcher) -> Result<()> {
         for allocator in &self.allocators {
             (self.progress)(&format!("{}, watched, {}", row.name, allocator.name));
-            let Some(residency) = launcher.watch(row, allocator)? else { continue };
+            let curve = launcher.watch(row, allocator)?;
+            let Some((mean, anonymous)) = curve.mean_rss().zip(curve.peak_anonymous()) else {
+                continue;
+            };
             self.log.append(&[Line::Watched(Watched {
                 run: self.id.clone(),
                 row: row.name.clone(),
                 by: allocator.name.clone(),
-                mean_kib: residency.mean_rss as u64 >> 10,
-                anonymous_kib: residency.peak_anonymous >> 10,
+                mean_kib: mean as u64 >> 10,
+                anonymous_kib: anonymous >> 10,
             })])?;
         }
         Ok(())
     }
 }
 
-fn timed(
-    id: &str,
-    row: &Row,
-    allocator: &Allocator,
-    round: usize,
-    turn: usize,
-    sample: &Sample,
-) -> Timed {
+fn timed(id: &str, row: &Row, allocator: &Allocator, turn: Turn, sample: &Sample) -> Timed {
     Timed {
         run: id.into(),
         row: row.name.clone(),
         by: allocator.name.clone(),
-        round,
-        turn,
+        round: turn.round,
+        turn: turn.turn,
         wall_us: sample.wall_ns / 1000,
         user_us: sample.user_ns / 1000,
         kernel_us: sample.system_ns / 1000,
@@ -125,10 +112,10 @@ fn timed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::residency::Residency;
     use crate::results::Results;
     use crate::rows::parse;
     use memento::engine::Exit;
+    use memento::engine::watch::{Curve, Look};
 
     /// Says what each execution costs, without running anything.
     struct Fake<F>(Vec<String>, F);
@@ -150,8 +137,9 @@ mod tests {
             })
         }
 
-        fn watch(&mut self, _: &Row, _: &Allocator) -> Result<Option<Residency>> {
-            Ok(Some(Residency { mean_rss: 2048.0, peak_anonymous: 1024 }))
+        fn watch(&mut self, _: &Row, _: &Allocator) -> Result<Curve> {
+            let look = Look { at_ns: 0, cpu_ns: 0, rss_bytes: 2048, anonymous_bytes: 1024 };
+            Ok(Curve { looks: vec![look], wall_ns: 1 << 30, cpu_ns: 0 })
         }
     }
 

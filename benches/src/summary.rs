@@ -1,10 +1,11 @@
 //! What the samples say: a line for every row and allocator, means of groups, and the targets.
 
 use crate::allocators::{MEMENTO, SYSTEM};
-use crate::fair::{AgainstBest, Estimate, against_best, geometric_mean, ratio};
+use crate::fair::{AgainstBest, against_best, ratio};
 use crate::results::{Measured, Results, Timed, Watched};
 use crate::rows::{GROUPS, Group};
 use anyhow::{Context, Result, ensure};
+use memento::engine::estimate::{Estimate, geometric_mean};
 use memento::engine::stats::median;
 use serde::Serialize;
 

@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Memory management for functions that live for milliseconds.
 #[derive(Parser, Debug)]
@@ -159,6 +160,8 @@ struct MeasureArgs {
     #[arg(long)]
     output: PathBuf,
     #[arg(long)]
+    limit: Option<f64>,
+    #[arg(long)]
     set: Vec<OsString>,
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
@@ -203,7 +206,8 @@ impl Command {
             Self::Measure(args) => {
                 let environment = args.set.iter().map(assignment).collect::<Result<_>>()?;
                 let job = Job { command: args.command, environment };
-                isolated::measure(&job, &args.output)?;
+                let limit = args.limit.and_then(|s| Duration::try_from_secs_f64(s).ok());
+                isolated::measure(&job, limit, &args.output)?;
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -85,3 +85,34 @@ fn the_environment_of_a_job_reaches_the_program() {
     let mut executor = Isolated::new(env!("CARGO_BIN_EXE_memento"), Output::Discard);
     assert!(executor.execute(&job).unwrap().exit.is_success());
 }
+
+#[test]
+fn a_program_that_hangs_is_stopped_with_all_that_it_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let pids = directory.path().join("pids");
+    // Its child has lost its parent, and is in a session of its own.
+    let script = format!(
+        "(setsid sleep 1000 & echo $! >{0}); echo $$ >>{0}; exec sleep 1000",
+        pids.display()
+    );
+    let mut executor = Isolated::new(env!("CARGO_BIN_EXE_memento"), Output::Discard)
+        .within(std::time::Duration::from_millis(500));
+    let error = executor.execute(&job(&["sh", "-c", &script])).unwrap_err().to_string();
+    assert!(error.contains("sh: stopped after 0.5 s, the time limit"), "{error}");
+    for pid in std::fs::read_to_string(&pids).unwrap().lines() {
+        let path = format!("/proc/{pid}/stat");
+        assert!(!std::path::Path::new(&path).exists(), "process {pid} is still there");
+    }
+}
+
+#[test]
+fn output_is_caught_without_waiting_for_what_is_left_in_the_background() {
+    let executor = Isolated::new(env!("CARGO_BIN_EXE_memento"), Output::Discard);
+    let script = "echo out; echo err >&2; sleep 1000 & echo $! >&2";
+    let caught = executor.catch(&job(&["sh", "-c", script])).unwrap();
+    let (first, pid) = caught.stderr.trim().split_once('\n').unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert_eq!((caught.stdout.as_str(), first), ("out\n", "err"));
+    assert!(caught.sample.exit.is_success());
+}

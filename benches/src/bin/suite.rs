@@ -8,10 +8,11 @@
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use memento::engine::host::Host;
 use memento_benches::allocators::{self, Allocator};
 use memento_benches::launch::Engine;
 use memento_benches::prepare::{Workshop, missing};
-use memento_benches::results::{Host, Line, Log, Results, Run};
+use memento_benches::results::{Line, Log, Results, Run};
 use memento_benches::rows::{self, Group, Row};
 use memento_benches::run::{Plan, Session};
 use memento_benches::{render, share, summary};
@@ -146,7 +147,7 @@ fn run(arguments: &RunArguments) -> Result<()> {
     log.append(&[Line::Run(Run {
         id: id.clone(),
         began: began.as_secs(),
-        host: host(),
+        host: Host::this(),
         allocators: allocators.clone(),
     })])?;
     let bar = ProgressBar::new(rows.len() as u64);
@@ -270,18 +271,4 @@ fn target() -> Result<PathBuf> {
 
 fn beside(name: &str) -> PathBuf {
     std::env::current_exe().unwrap_or_default().with_file_name(name)
-}
-
-fn host() -> Host {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let huge = read("/sys/kernel/mm/transparent_hugepage/enabled");
-    let in_brackets = huge.split(['[', ']']).nth(1).unwrap_or("unknown").to_owned();
-    let cpu = read("/proc/cpuinfo");
-    let processor = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    Host {
-        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-        processor: processor.unwrap_or("unknown").trim_start_matches([' ', '\t', ':']).to_owned(),
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
-        huge_pages: in_brackets,
-    }
 }

@@ -23,6 +23,7 @@
 //! only. [`run`] therefore makes the standard library fork, and with the little that this command
 //! holds the floor (about 1 MiB) lies below what any dynamically linked program needs.
 
+use super::deadline;
 use super::sample::{Exit, Job, Sample};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
@@ -34,7 +35,7 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Signals that are passed on.
 const FORWARDED: [Signal; 6] = [
@@ -75,6 +76,14 @@ pub enum RunError {
     /// The job has no program.
     #[error("no program to run")]
     Empty,
+    /// It took longer than it may.
+    #[error("{program}: stopped after {} s, the time limit", .limit.as_secs_f64())]
+    TimedOut {
+        /// The program.
+        program: String,
+        /// How long it may take.
+        limit: Duration,
+    },
     /// Starting or watching it failed for reasons of our own.
     #[error("cannot run the program: {0}")]
     System(#[from] io::Error),
@@ -85,6 +94,15 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if the program was not started, or this process has waited for a child before.
 pub fn run(job: &Job) -> Result<Ended, RunError> {
+    run_within(job, None)
+}
+
+/// Runs `job` to its end, or until `limit` has passed: then it is killed with everything that it has
+/// started. Accounts for it.
+///
+/// # Errors
+/// As [`run`]; [`RunError::TimedOut`] if it was killed.
+pub fn run_within(job: &Job, limit: Option<Duration>) -> Result<Ended, RunError> {
     let (program, arguments) = job.command.split_first().ok_or(RunError::Empty)?;
     let before = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(io::Error::from)?;
     if before.max_rss() != 0 {
@@ -97,19 +115,33 @@ pub fn run(job: &Job) -> Result<Ended, RunError> {
     // Asking for the group that we are in anyway makes the standard library fork.
     command.gid(getegid().as_raw());
 
-    let mut inbox = inbox()?;
-    let (pid, wall_ns, status) = watch(&mut command, &mut inbox, &program.to_string_lossy())?;
+    let mut inbox = inbox(limit.is_some())?;
+    if let Some(limit) = limit {
+        deadline::set(limit)?;
+    }
+    let name = program.to_string_lossy();
+    let (pid, wall_ns, status) = match watch(&mut command, &mut inbox, &name)? {
+        Outcome::Ended(pid, wall_ns, status) => (pid, wall_ns, status),
+        Outcome::OutOfTime => {
+            let program = name.into_owned();
+            return Err(RunError::TimedOut { program, limit: limit.unwrap_or_default() });
+        }
+    };
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(io::Error::from)?;
     Ok(Ended { pid, sample: sample(status, wall_ns, &usage) })
 }
 
-/// Begins to catch the signals that are passed on, and the one that says that a child has ended.
-fn inbox() -> io::Result<SignalsInfo<WithOrigin>> {
+/// Begins to catch the signals that are passed on, the one that says that a child has ended, and the
+/// alarm if there is to be one.
+fn inbox(with_alarm: bool) -> io::Result<SignalsInfo<WithOrigin>> {
     let ignored = ignored_signals()?;
     let is_heeded = |signal: &Signal| ignored & (1 << (*signal as i32 - 1)) == 0;
     let mut signals: Vec<i32> =
         FORWARDED.into_iter().filter(is_heeded).map(|signal| signal as i32).collect();
     signals.push(Signal::SIGCHLD as i32);
+    if with_alarm {
+        signals.push(Signal::SIGALRM as i32);
+    }
     SignalsInfo::new(signals)
 }
 
@@ -121,21 +153,33 @@ fn ignored_signals() -> io::Result<u64> {
         .ok_or_else(|| io::Error::other("the kernel does not say which signals are ignored"))
 }
 
+/// How waiting ended.
+enum Outcome {
+    /// Process id, time from start to end, and how it ended.
+    Ended(u32, u64, ExitStatus),
+    /// The alarm came first; everything that was started has been killed.
+    OutOfTime,
+}
+
 /// Starts the program and waits for its end, passing signals on.
 fn watch(
     command: &mut Command,
     inbox: &mut SignalsInfo<WithOrigin>,
     program: &str,
-) -> Result<(u32, u64, ExitStatus), RunError> {
+) -> Result<Outcome, RunError> {
     let start = Instant::now();
     let mut child = command.spawn().map_err(|source| refused(program, source))?;
     let pid = child.id();
     loop {
         if let Some(status) = child.try_wait()? {
             let wall = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            return Ok((pid, wall, status));
+            return Ok(Outcome::Ended(pid, wall, status));
         }
         for origin in inbox.wait() {
+            if origin.signal == Signal::SIGALRM as i32 {
+                deadline::kill_all(&mut child)?;
+                return Ok(Outcome::OutOfTime);
+            }
             pass_on(&child, &origin);
         }
     }

@@ -7,11 +7,13 @@
 
 use super::rounds::Executor;
 use super::sample::{Job, Sample};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "__measure";
@@ -30,20 +32,66 @@ pub enum Output {
 pub struct Isolated {
     memento: PathBuf,
     output: Output,
+    limit: Option<Duration>,
 }
+
+/// A program that was run with its output caught.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caught {
+    /// What it cost.
+    pub sample: Sample,
+    /// The beginning of what it wrote to its standard output.
+    pub stdout: String,
+    /// The end of what it wrote to its standard error.
+    pub stderr: String,
+}
+
+/// So much of a program's output is kept.
+const KEPT_BYTES: u64 = 4096;
 
 impl Isolated {
     /// `memento` is the path of this command's executable.
     pub fn new(memento: impl Into<PathBuf>, output: Output) -> Self {
-        Self { memento: memento.into(), output }
+        Self { memento: memento.into(), output, limit: None }
     }
-}
 
-impl Executor for Isolated {
-    fn execute(&mut self, job: &Job) -> Result<Sample> {
+    /// Programs are killed, with all that they have started, when `limit` has passed. It is rounded up
+    /// to seconds.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    /// Runs `job` with its output going to files, which costs the same every time, and returns a part
+    /// of it.
+    ///
+    /// # Errors
+    /// If it could not be run or took too long.
+    pub fn catch(&self, job: &Job) -> Result<Caught> {
+        let out = tempfile::tempfile().context("cannot make a file for the program's output")?;
+        let sample = self.measure(job, |command| {
+            command.stdin(Stdio::null()).stdout(out.try_clone()?);
+            Ok(())
+        });
+        let (sample, stderr) = sample?;
+        let stdout = text(out, 0)?;
+        Ok(Caught { sample, stdout, stderr })
+    }
+
+    /// Runs `job`; returns its sample and the end of what it wrote to standard error, if that was caught.
+    fn measure(
+        &self,
+        job: &Job,
+        streams: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<(Sample, String)> {
         let file = tempfile::NamedTempFile::new().context("cannot make a file for the sample")?;
+        // A file, not a pipe: what the program leaves running in the background may hold it open.
+        let errors = tempfile::tempfile().context("cannot make a file for error messages")?;
         let mut command = Command::new(&self.memento);
         command.arg(SUBCOMMAND).arg("--output").arg(file.path());
+        if let Some(limit) = self.limit {
+            command.arg("--limit").arg(limit.as_secs_f64().to_string());
+        }
         for (name, value) in &job.environment {
             let mut assignment = OsString::from(name);
             assignment.push("=");
@@ -52,29 +100,43 @@ impl Executor for Isolated {
         }
         command.arg("--").args(&job.command);
         if self.output == Output::Discard {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.try_clone()?);
         }
-        let out = command
-            .spawn()
-            .and_then(std::process::Child::wait_with_output)
-            .with_context(|| format!("cannot start {}", self.memento.display()))?;
-        ensure!(
-            out.status.success(),
-            "{} could not measure: {}",
-            self.memento.display(),
-            String::from_utf8_lossy(&out.stderr).trim()
-        );
-        serde_json::from_reader(File::open(file.path())?).context("the sample cannot be read")
+        streams(&mut command)?;
+        let status =
+            command.status().with_context(|| format!("cannot start {}", self.memento.display()))?;
+        let from = errors.metadata()?.len().saturating_sub(KEPT_BYTES);
+        let stderr = text(errors, from)?;
+        if !status.success() {
+            let message = stderr.trim();
+            bail!("{}", message.rsplit("memento: ").next().unwrap_or(message));
+        }
+        let sample = serde_json::from_reader(File::open(file.path())?);
+        Ok((sample.context("the sample cannot be read")?, stderr))
     }
 }
 
-/// The other side: runs `job` and writes its sample to `output`. The program's exit code is in the
-/// sample, so this succeeds whatever it is.
+/// Up to [`KEPT_BYTES`] of a file.
+fn text(mut file: File, from: u64) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(from))?;
+    file.take(KEPT_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+impl Executor for Isolated {
+    fn execute(&mut self, job: &Job) -> Result<Sample> {
+        self.measure(job, |_| Ok(())).map(|(sample, _)| sample)
+    }
+}
+
+/// The other side: runs `job`, no longer than `limit`, and writes its sample to `output`. The program's
+/// exit code is in the sample, so this succeeds whatever it is.
 ///
 /// # Errors
-/// If the program could not be run, or the sample could not be written.
-pub fn measure(job: &Job, output: &std::path::Path) -> Result<()> {
-    let ended = super::child::run(job)?;
+/// If the program could not be run or took too long, or the sample could not be written.
+pub fn measure(job: &Job, limit: Option<Duration>, output: &std::path::Path) -> Result<()> {
+    let ended = super::child::run_within(job, limit)?;
     let file =
         File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
     serde_json::to_writer(file, &ended.sample).context("cannot write the sample")

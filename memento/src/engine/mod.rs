@@ -6,12 +6,19 @@
 //! - [`isolated`] does so from a tiny process of its own, so that what the measuring process holds
 //!   in memory shows up nowhere.
 //! - [`rounds`] runs several programs in turns, until the comparison is precise enough.
-//! - [`stats`] turns samples into medians, ratios with their spread, and verdicts.
+//! - [`watch`] runs one program and looks at its CPU time and memory all the while.
+//! - [`stats`] turns samples into medians, ratios with their spread, and verdicts; [`estimate`] sums
+//!   ratios up.
+//! - [`host`] says what machine this is.
 
 pub mod child;
+mod deadline;
+pub mod estimate;
+pub mod host;
 pub mod isolated;
 pub mod rounds;
 mod sample;
 pub mod stats;
+pub mod watch;
 
 pub use sample::{Exit, Job, Sample};

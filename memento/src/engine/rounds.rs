@@ -65,6 +65,52 @@ impl Series {
     }
 }
 
+/// One execution's place in the schedule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// The round, from 0; rounds of warm-up are counted too.
+    pub round: usize,
+    /// The place in the round, from 0.
+    pub turn: usize,
+    /// What is to be run.
+    pub job: usize,
+}
+
+/// Whether there are to be more rounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// The plan decides.
+    More,
+    /// It is enough.
+    Enough,
+}
+
+/// The schedule itself: calls `run` for each of `jobs` in every round, beginning with another one each
+/// time, and `complete` with the results of every round that counts, in the order of the jobs. Goes on to
+/// `max_rounds`; `complete` ends it earlier.
+///
+/// # Errors
+/// The first of `run` or `complete`.
+pub fn in_turns<T>(
+    jobs: usize,
+    plan: &Plan,
+    run: &mut dyn FnMut(Turn) -> Result<T>,
+    complete: &mut dyn FnMut(Vec<T>) -> Result<Next>,
+) -> Result<()> {
+    for round in 0..plan.warmup + plan.max_rounds {
+        let mut results: Vec<Option<T>> = (0..jobs).map(|_| None).collect();
+        for turn in 0..jobs {
+            let job = (turn + round) % jobs;
+            results[job] = Some(run(Turn { round, turn, job })?);
+        }
+        let results = results.into_iter().flatten().collect();
+        if round >= plan.warmup && complete(results)? == Next::Enough {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Runs `jobs` in turns as `plan` says. Precision is judged by wall time against the first job,
 /// the baseline.
 ///
@@ -72,27 +118,23 @@ impl Series {
 /// The first error of the executor; or a job that ends unsuccessfully, since its time says nothing.
 pub fn interleave(jobs: &[Job], plan: &Plan, executor: &mut dyn Executor) -> Result<Series> {
     let mut series = Series { rounds: Vec::new() };
-    for number in 0..plan.warmup + plan.max_rounds {
-        let mut round: Vec<Option<Sample>> = vec![None; jobs.len()];
-        for turn in 0..jobs.len() {
-            let index = (turn + number) % jobs.len();
-            let sample = executor.execute(&jobs[index])?;
-            ensure!(
-                sample.exit.is_success(),
-                "{:?} failed ({:?}): a failing program cannot be compared",
-                jobs[index].command,
-                sample.exit
-            );
-            round[index] = Some(sample);
-        }
-        if number < plan.warmup {
-            continue;
-        }
-        series.rounds.push(round.into_iter().flatten().collect());
-        if series.rounds.len() >= plan.min_rounds && is_precise(&series, jobs.len(), plan) {
-            break;
-        }
-    }
+    let run = &mut |turn: Turn| {
+        let job = &jobs[turn.job];
+        let sample = executor.execute(job)?;
+        ensure!(
+            sample.exit.is_success(),
+            "{:?} failed ({:?}): a failing program cannot be compared",
+            job.command,
+            sample.exit
+        );
+        Ok(sample)
+    };
+    in_turns(jobs.len(), plan, run, &mut |round| {
+        series.rounds.push(round);
+        let enough = series.rounds.len() >= plan.min_rounds;
+        let enough = enough && is_precise(&series, jobs.len(), plan);
+        Ok(if enough { Next::Enough } else { Next::More })
+    })?;
     Ok(series)
 }
 

@@ -18,6 +18,34 @@ pub fn quietest_third(values: &[f64]) -> Option<f64> {
     (third > 0).then(|| sorted[..third].iter().sum::<f64>() / third as f64)
 }
 
+/// The 95 % interval of the median by order statistics: it assumes nothing of the distribution. `None`
+/// below six values, which have none.
+pub fn median_interval(values: &[f64]) -> Option<(f64, f64)> {
+    let sorted = sorted(values);
+    let n = sorted.len();
+    // P(fewer than k of n values lie below the median) with even odds for each.
+    let (mut probability, mut below, mut rank) = (0.5f64.powi(i32::try_from(n).ok()?), 0.0, 0);
+    while rank < n {
+        below += probability;
+        if below > 0.025 {
+            break;
+        }
+        probability *= (n - rank) as f64 / (rank + 1) as f64;
+        rank += 1;
+    }
+    (rank >= 1).then(|| (sorted[rank - 1], sorted[n - rank]))
+}
+
+/// How many values lie far from the others: their distance from the median is more than ten times what
+/// that of the middle half of a normal distribution would allow.
+pub fn outliers(values: &[f64]) -> usize {
+    let Some(middle) = median(values) else { return 0 };
+    let distances: Vec<f64> = values.iter().map(|v| (v - middle).abs()).collect();
+    // The median distance of a normal distribution is 0.6745 standard deviations.
+    let deviation = median(&distances).unwrap_or(0.0) / 0.6745;
+    distances.iter().filter(|d| deviation > 0.0 && **d > 10.0 * deviation).count()
+}
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -133,6 +161,25 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(quietest_third(&[9.0, 1.0, 8.0, 3.0, 7.0, 100.0, 5.0]), Some(3.0));
         assert_eq!(quietest_third(&[]), None);
+    }
+
+    #[test]
+    fn intervals_of_medians_are_those_of_the_tables() {
+        // The textbook ranks for 95 %: none below 6; 1 of 6 to 8; 2 of 9 to 11; 3 of 12; 6 of 20.
+        for (n, rank) in [(5, 0), (6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (20, 6), (30, 10)] {
+            let values: Vec<f64> = (1..=n).map(f64::from).collect();
+            let want = (rank > 0).then(|| (f64::from(rank), f64::from(n + 1 - rank)));
+            assert_eq!(median_interval(&values), want, "n = {n}");
+        }
+        assert_eq!(median_interval(&[]), None);
+    }
+
+    #[test]
+    fn outliers_are_few_and_far() {
+        assert_eq!(outliers(&[10.0, 11.0, 9.0, 10.5, 9.5, 100.0]), 1);
+        assert_eq!(outliers(&[10.0, 11.0, 9.0, 10.5, 9.5, 12.0]), 0);
+        assert_eq!(outliers(&[5.0; 8]), 0, "no spread, no measure");
+        assert_eq!(outliers(&[]), 0);
     }
 
     #[test]
