@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line. Subcommands with many options have a module each.
 
 use crate::engine::{Job, isolated};
 use crate::env::Runtime;
@@ -13,6 +13,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+mod bench;
 
 /// Memory management for functions that live for milliseconds.
 #[derive(Parser, Debug)]
@@ -31,6 +33,8 @@ Examples:
   env $(memento env c) ./app                      without this command in between
   memento record -o app.trace -- ./app            keep its operations …
   memento replay --hal emu app.trace              … and replay them on the emulated hardware
+  memento bench                                   functions under memento and other allocators
+  memento bench --export page.html -- ./app       the same for a program of your own
 
 Exit codes:
   the program's own; a signal that ended it ends memento too
@@ -68,6 +72,9 @@ Examples:
     Replay(ReplayArgs),
     /// Run a program and write a trace that `replay` reads
     Record(RecordArgs),
+    /// Compare allocators on a program, or on the functions that come with the command
+    #[command(after_help = bench::HELP)]
+    Bench(bench::BenchArgs),
     /// Run a program from a tiny process and write its costs
     #[command(name = isolated::SUBCOMMAND, hide = true)]
     Measure(MeasureArgs),
@@ -203,6 +210,7 @@ impl Command {
                 let (exit, written) = record::run(args.command, &args.output)?;
                 Ok(end(exit, written))
             }
+            Self::Bench(args) => bench::run(args),
             Self::Measure(args) => {
                 let environment = args.set.iter().map(assignment).collect::<Result<_>>()?;
                 let job = Job { command: args.command, environment };
@@ -240,7 +248,7 @@ fn end(exit: crate::engine::Exit, written: Result<()>) -> ExitCode {
 
 fn assignment(text: &OsString) -> Result<(OsString, OsString)> {
     let bytes = text.as_bytes();
-    let at = bytes.iter().position(|b| *b == b'=').context("--set wants NAME=value")?;
+    let at = bytes.iter().position(|b| *b == b'=').context("a variable is set as NAME=value")?;
     let part = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
     Ok((part(&bytes[..at]), part(&bytes[at + 1..])))
 }

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 /// Memento itself failed.
 pub const OURS: u8 = 125;
+/// The user interrupted a measurement; what a shell says of SIGINT.
+pub const INTERRUPTED: u8 = 130;
 /// The program cannot be executed.
 pub const NOT_EXECUTABLE: u8 = 126;
 /// There is no such program.

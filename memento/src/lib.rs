@@ -2,13 +2,15 @@
 //! one.
 //!
 //! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`mod@env`],
-//! [`replay`], [`record`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
+//! [`replay`], [`record`], [`bench`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
 //! shared objects, [`program`] says whether a program can load them, [`counters`] collects what
-//! they counted, [`report`] shows it.
+//! they counted, [`report`] shows it; [`allocators`] are what is compared, [`html`] makes pages.
 //!
 //! The allocator never calls into this crate; the two meet in files and environment variables.
 #![forbid(unsafe_code)]
 
+pub mod allocators;
+pub mod bench;
 pub mod cli;
 pub mod conf;
 pub mod counters;
@@ -16,9 +18,11 @@ pub mod engine;
 pub mod env;
 pub mod exit;
 pub mod hal;
+pub mod html;
 pub mod preload;
 pub mod program;
 pub mod record;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod units;

@@ -86,11 +86,20 @@ fn directories(given: Option<&OsStr>, executable: &Path) -> Vec<PathBuf> {
 fn find_in(directories: Vec<PathBuf>, name: &'static str) -> Result<PathBuf, PreloadError> {
     let found = directories.iter().map(|d| d.join(name)).find(|path| path.is_file());
     let path = found.ok_or(PreloadError::Missing { name, looked_in: directories })?;
+    check_path(&path)?;
+    Ok(path)
+}
+
+/// Whether the dynamic loader can be told the path at all.
+///
+/// # Errors
+/// [`PreloadError::Unspeakable`] if not.
+pub fn check_path(path: &Path) -> Result<(), PreloadError> {
     let loader_reads = |b: &u8| matches!(b, b':' | b'$') || b.is_ascii_whitespace();
     if path.as_os_str().as_bytes().iter().any(loader_reads) {
-        return Err(PreloadError::Unspeakable(path));
+        return Err(PreloadError::Unspeakable(path.into()));
     }
-    Ok(path)
+    Ok(())
 }
 
 /// The value of `LD_PRELOAD`: ours first, because the first definition of `malloc` counts; what was

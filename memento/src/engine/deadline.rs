@@ -9,15 +9,20 @@ use std::io;
 use std::process::Child;
 use std::time::Duration;
 
+/// Makes this process the parent of processes that lose theirs.
+pub(super) fn adopt_orphans() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
 /// Has `SIGALRM` sent to this process when `limit` has passed, rounded up to seconds.
 pub(super) fn set(limit: Duration) -> io::Result<()> {
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    adopt_orphans()?;
     let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
     alarm::set(u32::try_from(seconds.max(1)).unwrap_or(u32::MAX));
     Ok(())
 }
 
-/// Kills `child`, and then, again and again, whoever becomes a child of this process by that.
+/// Kills `child`, and then, again and again, whoever becomes a child of this thread by that.
 pub(super) fn kill_all(child: &mut Child) -> io::Result<()> {
     child.kill()?;
     child.wait()?;

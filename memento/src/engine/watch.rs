@@ -4,6 +4,7 @@
 //! process is watched, not what it starts. The CPU time is the kernel's own clock of the process, exact
 //! at any moment; its per-CPU counters make a look at memory coarse by some hundred KiB.
 
+use super::deadline;
 use super::sample::Exit;
 use anyhow::{Context, Result};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -112,6 +113,9 @@ impl Default for Options {
 /// # Errors
 /// If it could not be run.
 pub fn watch(command: &mut Command, options: &Options) -> Result<Watched> {
+    if options.limit.is_some() {
+        deadline::adopt_orphans()?;
+    }
     let mut child = command.spawn().context("cannot start the program")?;
     let begin = Instant::now();
     let pid = Pid::from_raw(i32::try_from(child.id()).context("a process id beyond the kernel's")?);
@@ -130,7 +134,7 @@ pub fn watch(command: &mut Command, options: &Options) -> Result<Watched> {
         }
         if options.limit.is_some_and(|limit| begin.elapsed() > limit) {
             timed_out = true;
-            child.kill().context("cannot stop the program")?;
+            deadline::kill_all(&mut child).context("cannot stop the program")?;
             break;
         }
         std::thread::sleep(options.interval);

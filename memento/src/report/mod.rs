@@ -11,4 +11,4 @@ mod write;
 pub use emulator::{Aac, Arenas, Bypass, Cycles, Emulator, Hot, Pages};
 pub use schema::{ClassCount, Process, ReplayCost, Report, SCHEMA, Software};
 pub use text::{Style, text};
-pub use write::{Destination, Format};
+pub use write::{Destination, Format, colour_wanted};

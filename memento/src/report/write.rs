@@ -44,7 +44,7 @@ impl Destination {
     /// # Errors
     /// If not all of it could be written.
     pub fn write(self, report: &Report) -> Result<()> {
-        let colour = self.file.is_none() && colour_wanted();
+        let colour = self.file.is_none() && colour_wanted(&std::io::stderr());
         let rendered = match self.format {
             Format::Text => text(report, if colour { Style::Colour } else { Style::Plain }),
             Format::Json => {
@@ -64,7 +64,7 @@ impl Destination {
     }
 }
 
-/// Whether stderr is a terminal whose user has not asked for no colour.
-fn colour_wanted() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stderr().is_terminal()
+/// Whether `stream` is a terminal whose user has not asked for no colour.
+pub fn colour_wanted(stream: &impl IsTerminal) -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && stream.is_terminal()
 }

@@ -1,0 +1,135 @@
+//! One execution of a workload under an allocator, in a process of its own.
+
+use super::measure::Runner;
+use super::workload::Workload;
+use crate::allocators::Allocator;
+use crate::engine::isolated::{Isolated, Output};
+use crate::engine::watch::{self, Watched};
+use crate::engine::{Exit, Job, Sample};
+use crate::program;
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Runs workloads through the measuring engine.
+pub struct Launcher {
+    executor: Isolated,
+    limit: Duration,
+    interval: Duration,
+    interrupted: Arc<AtomicBool>,
+    /// Programs that were found to load what is preloaded.
+    examined: HashSet<OsString>,
+}
+
+impl Launcher {
+    /// `memento` is this command's executable; no execution takes longer than `limit`.
+    pub fn new(memento: PathBuf, limit: Duration, interval: Duration) -> Self {
+        let executor = Isolated::new(memento, Output::Discard).within(limit);
+        let interrupted = Arc::new(AtomicBool::new(false));
+        Self { executor, limit, interval, interrupted, examined: HashSet::new() }
+    }
+
+    /// Ends measuring after the current execution when the user interrupts; what was measured is kept.
+    ///
+    /// # Errors
+    /// If the signals cannot be caught.
+    pub fn heed_interrupts(&self) -> Result<()> {
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            // The second time it ends this command, as the first would have without us.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&self.interrupted))?;
+            signal_hook::flag::register(signal, Arc::clone(&self.interrupted))?;
+        }
+        Ok(())
+    }
+
+    fn job(&mut self, workload: &Workload, allocator: &Allocator) -> Result<Job> {
+        let program = workload.command.first().context("no program to run")?;
+        if allocator.preload.is_some() && !self.examined.contains(program) {
+            if let Some(obstacle) = program::obstacle(program) {
+                bail!("{} cannot be loaded: {obstacle}", allocator.name);
+            }
+            self.examined.insert(program.clone());
+        }
+        let mut environment = workload.environment.clone();
+        environment.extend(allocator.environment());
+        Ok(Job { command: workload.command.clone(), environment })
+    }
+}
+
+impl Runner for Launcher {
+    fn run(&mut self, workload: &Workload, allocator: &Allocator) -> Result<Sample> {
+        let job = self.job(workload, allocator)?;
+        let caught = self.executor.catch(&job)?;
+        judge(caught.sample.exit, &caught.stderr)?;
+        if let Some(expected) = &workload.expected {
+            ensure!(
+                caught.stdout == *expected,
+                "it answered {:?}, not {:?}",
+                caught.stdout.trim_end(),
+                expected.trim_end()
+            );
+        }
+        Ok(caught.sample)
+    }
+
+    fn watch(&mut self, workload: &Workload, allocator: &Allocator) -> Result<Watched> {
+        let job = self.job(workload, allocator)?;
+        let errors =
+            tempfile::NamedTempFile::new().context("cannot make a file for error messages")?;
+        let mut command = Command::new(&job.command[0]);
+        command.args(&job.command[1..]).envs(job.environment.iter().map(|(n, v)| (n, v)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.reopen()?);
+        let options = watch::Options {
+            interval: self.interval,
+            limit: Some(self.limit),
+            object: allocator.preload.clone(),
+        };
+        let watched = watch::watch(&mut command, &options)
+            .with_context(|| job.command[0].to_string_lossy().into_owned())?;
+        let limit = self.limit.as_secs_f64();
+        ensure!(!watched.timed_out, "stopped after {limit} s, the time limit");
+        judge(watched.exit, &String::from_utf8_lossy(&std::fs::read(errors.path())?))?;
+        Ok(watched)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+/// An error for a program that failed, with the last that it said.
+fn judge(exit: Exit, stderr: &str) -> Result<()> {
+    let how = match (exit.code, exit.signal) {
+        (Some(0), _) => return Ok(()),
+        (_, Some(signal)) => {
+            let name =
+                nix::sys::signal::Signal::try_from(signal).map_or("a signal", |s| s.as_str());
+            format!("it was ended by {name}")
+        }
+        (Some(code), None) => format!("it ended with exit code {code}"),
+        (None, None) => "it ended for an unknown reason".to_owned(),
+    };
+    match stderr.trim().lines().next_back() {
+        Some(line) => bail!("{how}: {line}"),
+        None => bail!("{how}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_program_failed_is_said_with_its_last_words() {
+        let error =
+            |code, signal, text: &str| judge(Exit { code, signal }, text).unwrap_err().to_string();
+        assert_eq!(error(Some(3), None, "a\nb\n"), "it ended with exit code 3: b");
+        assert_eq!(error(None, Some(11), ""), "it was ended by SIGSEGV");
+        judge(Exit { code: Some(0), signal: None }, "a warning").unwrap();
+    }
+}

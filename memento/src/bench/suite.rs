@@ -1,0 +1,363 @@
+//! The functions that come with the command: found wherever it is installed, because it carries them.
+//!
+//! They are unpacked to a cache directory, one for each version of their text. Their results are known:
+//! a run that answers anything else is a failure. Packages of others are installed beside them by
+//! [`Suite::set_up`]; without these, the functions that need none still run.
+
+use super::workload::Workload;
+use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+mod files;
+
+use files::{FILES, GOLDENS};
+
+/// How much a function has to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum Size {
+    /// A few milliseconds, for tests
+    Tiny,
+    /// Some tens of milliseconds
+    #[default]
+    Small,
+    /// Some hundred milliseconds: inputs of realistic size
+    Full,
+}
+
+impl Size {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tiny => "tiny",
+            Self::Small => "small",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// A language of the functions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Language {
+    Python,
+    Node,
+}
+
+impl Language {
+    const ALL: [Self; 2] = [Self::Python, Self::Node];
+
+    /// Its directory, and the first part of a function's name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Node => "node",
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Python => "py",
+            Self::Node => "js",
+        }
+    }
+
+    /// The interpreter itself: what is in `PATH` may be a script that looks for it.
+    fn interpreter(self) -> Result<PathBuf> {
+        let (program, ask): (_, &[&str]) = match self {
+            Self::Python => ("python3", &["-c", "import sys; print(sys.executable)"]),
+            Self::Node => ("node", &["-p", "process.execPath"]),
+        };
+        let missing = || format!("{program} is not installed, or does not run");
+        let out = Command::new(program).args(ask).stdin(Stdio::null()).output();
+        let out = out.with_context(missing)?;
+        let path = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+        ensure!(out.status.success() && !path.is_empty(), missing());
+        Ok(path.into())
+    }
+
+    /// Functions that need packages of others, and a file that is there if they are.
+    fn third_party(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Python => &[("mako_page", "mako/__init__.py")],
+            Self::Node => &[("markdown_page", "node_modules/marked/package.json")],
+        }
+    }
+}
+
+/// A function of the suite.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Function {
+    language: Language,
+    name: String,
+}
+
+/// What a selection came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// It can be run.
+    Ready(Workload),
+    /// It cannot: its name, and why.
+    Skipped(String, String),
+}
+
+/// The suite in its cache directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Suite {
+    cache: PathBuf,
+}
+
+impl Suite {
+    /// The suite in `MEMENTO_CACHE_DIR`, or in the user's cache directory.
+    ///
+    /// # Errors
+    /// If there is no such directory and none can be made.
+    pub fn open() -> Result<Self> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let cache = set("MEMENTO_CACHE_DIR")
+            .map(PathBuf::from)
+            .or_else(|| set("XDG_CACHE_HOME").map(|dir| Path::new(&dir).join("memento")))
+            .or_else(|| set("HOME").map(|dir| Path::new(&dir).join(".cache/memento")))
+            .context("no cache directory: set MEMENTO_CACHE_DIR")?;
+        Self::open_in(&cache)
+    }
+
+    fn open_in(cache: &Path) -> Result<Self> {
+        let cache = std::path::absolute(cache)?;
+        let suite = Self { cache };
+        let root = suite.functions();
+        if !root.is_dir() {
+            suite.unpack(&root).with_context(|| {
+                format!("cannot unpack the suite to {}; set MEMENTO_CACHE_DIR", root.display())
+            })?;
+        }
+        Ok(suite)
+    }
+
+    /// Where the functions of this very text are.
+    fn functions(&self) -> PathBuf {
+        let mut hasher = crc32fast::Hasher::new();
+        for (path, text) in FILES {
+            hasher.update(path.as_bytes());
+            hasher.update(text.as_bytes());
+        }
+        self.cache.join(format!("functions-{:08x}", hasher.finalize()))
+    }
+
+    /// Unpacks under another name first: another process may be doing the same.
+    fn unpack(&self, root: &Path) -> Result<()> {
+        std::fs::create_dir_all(&self.cache)?;
+        let partial = tempfile::Builder::new().prefix("functions-").tempdir_in(&self.cache)?;
+        for (path, text) in FILES {
+            let file = partial.path().join(path);
+            std::fs::create_dir_all(file.parent().unwrap_or(partial.path()))?;
+            std::fs::write(file, text)?;
+        }
+        match std::fs::rename(partial.path(), root) {
+            Err(error) if !root.is_dir() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn packages(&self, language: Language) -> PathBuf {
+        self.cache.join("packages").join(language.name())
+    }
+
+    /// Installs the pinned packages of others into the cache directory.
+    ///
+    /// # Errors
+    /// If an installer is missing or fails.
+    pub fn set_up(&self) -> Result<()> {
+        let root = self.functions();
+        let python = Language::Python.interpreter()?;
+        let mut pip = Command::new(python);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--upgrade",
+            "--target",
+        ]);
+        pip.arg(self.packages(Language::Python));
+        pip.arg("-r").arg(root.join("python/requirements.txt"));
+        install(&mut pip, "python3 -m pip")?;
+        let directory = self.packages(Language::Node);
+        std::fs::create_dir_all(&directory)?;
+        std::fs::copy(root.join("node/package.json"), directory.join("package.json"))?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&directory);
+        install(&mut npm, "npm")
+    }
+
+    /// What `words` choose: a language, `LANGUAGE/FUNCTION` or a function's name; everything if nothing is
+    /// named.
+    ///
+    /// # Errors
+    /// If a word chooses nothing.
+    pub fn select(&self, words: &[String], size: Size) -> Result<Vec<Entry>> {
+        let all = all();
+        let is_meant = |function: &Function, word: &str| {
+            let full = format!("{}/{}", function.language.name(), function.name);
+            word == "functions"
+                || word == function.language.name()
+                || word == function.name
+                || word == full
+        };
+        for word in words {
+            if !all.iter().any(|function| is_meant(function, word)) {
+                let names: Vec<_> =
+                    all.iter().map(|f| format!("{}/{}", f.language.name(), f.name)).collect();
+                bail!(
+                    "no suite and no function is called {word}; there are functions, python, node and {}. \
+                     A program of your own goes behind `--`",
+                    names.join(", ")
+                );
+            }
+        }
+        let mut entries = Vec::new();
+        for language in Language::ALL {
+            let mut chosen = all.iter().filter(|f| f.language == language);
+            let mut chosen: Vec<_> = chosen
+                .by_ref()
+                .filter(|f| words.is_empty() || words.iter().any(|word| is_meant(f, word)))
+                .collect();
+            if chosen.is_empty() {
+                continue;
+            }
+            let interpreter = language.interpreter();
+            for function in chosen.drain(..) {
+                let name = format!("{}/{}", language.name(), function.name);
+                entries.push(match &interpreter {
+                    Err(error) => Entry::Skipped(name, format!("{error:#}")),
+                    Ok(interpreter) => self.entry(name, function, interpreter, size),
+                });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn entry(&self, name: String, function: &Function, interpreter: &Path, size: Size) -> Entry {
+        let Function { language, name: short } = function;
+        let packages = self.packages(*language);
+        let needs = language.third_party().iter().find(|(needy, _)| needy == short);
+        if let Some((_, proof)) = needs
+            && !packages.join(proof).is_file()
+        {
+            let why = "it needs packages of others: `memento bench --setup` installs them";
+            return Entry::Skipped(name, why.into());
+        }
+        let file = self.functions().join(language.name()).join(short);
+        let file = file.with_extension(language.extension());
+        let mut environment: Vec<(OsString, OsString)> = match language {
+            Language::Python => vec![("PYTHONHASHSEED".into(), "0".into())],
+            Language::Node => vec![],
+        };
+        if needs.is_some() {
+            let (variable, path) = match language {
+                Language::Python => ("PYTHONPATH", packages),
+                Language::Node => ("NODE_PATH", packages.join("node_modules")),
+            };
+            environment.push((variable.into(), path.into()));
+        }
+        Entry::Ready(Workload {
+            name,
+            command: vec![interpreter.into(), file.into(), size.name().into()],
+            environment,
+            expected: golden(*language, short, size),
+        })
+    }
+}
+
+/// All functions, in the order of their names.
+fn all() -> Vec<Function> {
+    let function = |path: &str| {
+        let (directory, file) = path.split_once('/')?;
+        let language = Language::ALL.into_iter().find(|l| l.name() == directory)?;
+        let name = file.strip_suffix(language.extension())?.strip_suffix('.')?;
+        (name != "function").then(|| Function { language, name: name.into() })
+    };
+    FILES.iter().filter_map(|(path, _)| function(path)).collect()
+}
+
+/// What a function writes.
+fn golden(language: Language, name: &str, size: Size) -> Option<String> {
+    let prefix = format!("{}/{name} {} ", language.name(), size.name());
+    let answer = GOLDENS.lines().find_map(|line| line.strip_prefix(&prefix))?;
+    Some(format!("{name} {} {answer}\n", size.name()))
+}
+
+fn install(command: &mut Command, name: &str) -> Result<()> {
+    eprintln!("memento: {name} is installing the suite's packages");
+    let status = command.stdin(Stdio::null()).status();
+    let status = status.with_context(|| format!("{name} is not installed"))?;
+    ensure!(status.success(), "{name} could not install the suite's packages: {status}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suite() -> (tempfile::TempDir, Suite) {
+        let directory = tempfile::tempdir().unwrap();
+        let suite = Suite::open_in(directory.path()).unwrap();
+        (directory, suite)
+    }
+
+    #[test]
+    fn everything_in_the_sources_is_carried() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/functions");
+        for language in Language::ALL {
+            for entry in std::fs::read_dir(sources.join(language.name())).unwrap() {
+                let file = entry.unwrap().file_name().into_string().unwrap();
+                if !file.ends_with(&format!(".{}", language.extension())) {
+                    continue;
+                }
+                let path = format!("{}/{file}", language.name());
+                assert!(FILES.iter().any(|(carried, _)| *carried == path), "{path} is not carried");
+            }
+        }
+    }
+
+    #[test]
+    fn every_function_has_a_known_answer_for_every_size() {
+        assert_eq!(all().len(), 19);
+        for Function { language, name } in all() {
+            for size in [Size::Tiny, Size::Small, Size::Full] {
+                assert!(golden(language, &name, size).is_some(), "{name} {}", size.name());
+            }
+        }
+    }
+
+    #[test]
+    fn selections() {
+        let (_directory, suite) = suite();
+        let count = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+            suite.select(&words, Size::Tiny).map(|entries| entries.len()).map_err(|e| e.to_string())
+        };
+        assert_eq!(count(&[]), Ok(19));
+        assert_eq!(count(&["python"]), Ok(12));
+        assert_eq!(count(&["html_page"]), Ok(2), "in both languages");
+        assert_eq!(count(&["node/html_page", "json_loads"]), Ok(2));
+        let error = count(&["jsno"]).unwrap_err();
+        assert!(error.contains("called jsno") && error.contains("python/json_loads"), "{error}");
+    }
+
+    #[test]
+    fn what_needs_packages_says_how_to_get_them() {
+        let (_directory, suite) = suite();
+        let entries = suite.select(&["mako_page".into()], Size::Tiny).unwrap();
+        let [Entry::Skipped(name, why)] = &entries[..] else { panic!("{entries:?}") };
+        assert!(name == "python/mako_page" && why.contains("--setup"), "{why}");
+    }
+
+    #[test]
+    fn unpacked_twice_is_unpacked_once() {
+        let (directory, suite) = suite();
+        assert_eq!(Suite::open_in(directory.path()).unwrap(), suite);
+        suite.unpack(&suite.functions()).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left");
+    }
+}

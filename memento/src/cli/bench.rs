@@ -1,0 +1,322 @@
+//! `memento bench`.
+
+use crate::allocators::{Allocator, MEMENTO, MEMENTO_EMU, STOCK, installed};
+use crate::bench::document::{Document, Measured, SCHEMA, Settings};
+use crate::bench::launch::Launcher;
+use crate::bench::measure::{Effort, Progress, Runner, measure};
+use crate::bench::suite::{Entry, Size, Suite};
+use crate::bench::workload::Workload;
+use crate::bench::{export, table};
+use crate::engine::host::Host;
+use crate::engine::rounds::Plan;
+use crate::engine::watch;
+use crate::exit;
+use crate::hal::HalName;
+use crate::report::{Style, colour_wanted};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What `--help` says below the options.
+pub(super) const HELP: &str = "\
+Runs every program under every allocator in turns, each time in a new process, and prints medians with 95 % \
+intervals and ratios to the baseline. Allocators: stock (the program as it is), memento, memento-emu, those of \
+jemalloc, tcmalloc, mimalloc, snmalloc, rpmalloc and Mesh that are installed, and what --allocator names. \
+MEMENTO_PEERS may name a directory made by benches/peers/build.
+
+Without a program it runs the functions that come with it; SUITE chooses some: `python`, `node`, a function's \
+name. They are unpacked to the cache directory (MEMENTO_CACHE_DIR, else XDG_CACHE_HOME/memento).
+
+Examples:
+  memento bench                                     all functions, below two minutes
+  memento bench python/json_loads --size full       one of them, with more to do
+  memento bench -- python3 app.py                   a program of your own
+  memento bench --only stock,memento --runs 30 -- ./app
+  memento bench --allocator mine=./libmine.so --baseline memento -- ./app
+  memento bench --export table.md --export page.html --export all.json
+  memento bench --env PYTHONMALLOC=malloc python    Python's small objects through malloc
+
+Exit codes: 0 all went well; 1 a program failed under an allocator (the rest is measured and shown); 125 memento \
+itself failed; 130 interrupted (what was measured is shown).";
+
+#[derive(Args, Debug)]
+pub(super) struct BenchArgs {
+    /// Which functions of the suite: a language, a function, or LANGUAGE/FUNCTION
+    #[arg(value_name = "SUITE", conflicts_with = "command")]
+    suite: Vec<String>,
+    /// How much the suite's functions have to do
+    #[arg(long, value_enum, default_value_t)]
+    size: Size,
+    /// Another allocator: a name and the shared object to preload. Repeatable
+    #[arg(long, value_name = "NAME=FILE")]
+    allocator: Vec<String>,
+    /// Only these allocators, by name
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
+    /// What ratios are to
+    #[arg(long, default_value = STOCK, value_name = "NAME")]
+    baseline: String,
+    /// Exactly so many rounds that count, however long it takes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..100_000))]
+    runs: Option<u64>,
+    /// Most time for everything, in seconds [default: 100, or 30 for one program]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "runs", value_parser = seconds)]
+    time: Option<Duration>,
+    /// Stop when the intervals of the CPU-time ratios are so narrow, as a fraction
+    #[arg(long, default_value_t = 0.03, value_name = "FRACTION")]
+    precision: f64,
+    /// Rounds that are thrown away, after the watched ones
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    warmup: usize,
+    /// Rounds in which memory is watched over time, instead of timed
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    watched: usize,
+    /// Time limit of one execution, in seconds
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    timeout: Duration,
+    /// Set a variable for the programs. Repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+    /// Write the results to a file: .json, .csv, .md or .html. Repeatable
+    #[arg(long, value_name = "FILE")]
+    export: Vec<PathBuf>,
+    /// Print no progress, and no table: only errors
+    #[arg(long, short)]
+    quiet: bool,
+    /// Install the packages of others that some functions need into the cache directory, and end
+    #[arg(long, conflicts_with_all = ["suite", "command"])]
+    setup: bool,
+    /// A program and its arguments, instead of the suite
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Reads a number of seconds.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| format!("`{text}` is no number of seconds"))?;
+    Duration::try_from_secs_f64(number)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("`{text}` is no time: it must be more than nothing"))
+}
+
+pub(super) fn run(args: BenchArgs) -> Result<ExitCode> {
+    if args.setup {
+        Suite::open()?.set_up()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    ensure!(args.precision > 0.0, "--precision must be more than nothing");
+    let exports = export::open(&args.export)?;
+    let allocators = allocators(&args.only, &args.allocator)?;
+    let baseline = allocators.iter().position(|a| a.name == args.baseline).with_context(|| {
+        let names: Vec<_> = allocators.iter().map(|a| a.name.as_str()).collect();
+        format!(
+            "--baseline {}: no such allocator is measured; there are {}",
+            args.baseline,
+            names.join(", ")
+        )
+    })?;
+    let entries = entries(&args)?;
+    let memento = std::env::current_exe().context("no name of this program")?;
+    let mut launcher = Launcher::new(memento, args.timeout, watch::INTERVAL);
+    launcher.heed_interrupts()?;
+    let mut bar = Bar::new(entries.len(), args.quiet);
+    let document = measured(&args, entries, allocators, baseline, &mut launcher, &mut bar)?;
+    bar.clear();
+
+    let mut failed = Vec::new();
+    if !args.quiet {
+        let style = if colour_wanted(&std::io::stdout()) { Style::Colour } else { Style::Plain };
+        let text = table::text(&document, style);
+        let written = std::io::stdout().lock().write_all(text.as_bytes());
+        failed.extend(written.context("cannot write the table").err());
+    }
+    failed.extend(exports.into_iter().filter_map(|export| export.write(&document).err()));
+    for error in &failed {
+        eprintln!("memento: {error:#}");
+    }
+    Ok(match () {
+        () if !failed.is_empty() => ExitCode::from(exit::OURS),
+        () if launcher.is_interrupted() => ExitCode::from(exit::INTERRUPTED),
+        () if document.has_failures() => {
+            if args.quiet {
+                tell_failures(&document);
+            }
+            ExitCode::FAILURE
+        }
+        () => ExitCode::SUCCESS,
+    })
+}
+
+fn measured(
+    args: &BenchArgs,
+    entries: Vec<Entry>,
+    allocators: Vec<Allocator>,
+    baseline: usize,
+    launcher: &mut Launcher,
+    bar: &mut Bar,
+) -> Result<Document> {
+    let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    let default = if entries.len() > 1 { 100 } else { 30 };
+    let budget = args.time.unwrap_or(Duration::from_secs(default));
+    let plan = match args.runs {
+        Some(runs) => {
+            let runs = usize::try_from(runs)?;
+            Plan { warmup: args.warmup, min_rounds: runs, max_rounds: runs, precision: 0.0 }
+        }
+        None => {
+            Plan { warmup: args.warmup, min_rounds: 10, max_rounds: 100, precision: args.precision }
+        }
+    };
+    let deadline = Instant::now() + budget;
+    let mut left = entries.iter().filter(|entry| matches!(entry, Entry::Ready(_))).count();
+    let mut workloads = Vec::new();
+    let mut notes = Vec::new();
+    for entry in entries {
+        if launcher.is_interrupted() {
+            notes.push("interrupted: not everything was measured".to_owned());
+            break;
+        }
+        match entry {
+            Entry::Skipped(name, why) => workloads.push(skipped(name, why)),
+            Entry::Ready(workload) => {
+                let share = deadline.saturating_duration_since(Instant::now())
+                    / u32::try_from(left)?.max(1);
+                left -= 1;
+                let effort = Effort { plan, watched: args.watched, share };
+                workloads.push(measure(&workload, &allocators, baseline, &effort, launcher, bar));
+            }
+        }
+        bar.next();
+    }
+    if workloads.iter().any(|w| (1..6).contains(&w.rounds())) {
+        notes.push(
+            "below six rounds there are no intervals: give it more --time, or --runs".to_owned(),
+        );
+    }
+    let settings = Settings {
+        warmup: args.warmup,
+        watched: args.watched,
+        rounds: (plan.min_rounds, plan.max_rounds),
+        precision: plan.precision,
+        budget_s: budget.as_secs_f64(),
+        timeout_s: args.timeout.as_secs_f64(),
+    };
+    let mut document = Document {
+        schema: SCHEMA.into(),
+        memento: env!("CARGO_PKG_VERSION").into(),
+        began,
+        host: Host::this(),
+        baseline: allocators[baseline].name.clone(),
+        settings,
+        allocators,
+        workloads,
+        means: Vec::new(),
+        notes,
+    };
+    document.sum_up();
+    Ok(document)
+}
+
+fn skipped(name: String, why: String) -> Measured {
+    Measured { name, command: vec![], checked: None, skipped: Some(why), cells: vec![] }
+}
+
+fn tell_failures(document: &Document) {
+    for workload in &document.workloads {
+        for cell in &workload.cells {
+            if let Some(why) = &cell.failed {
+                eprintln!("memento: {} under {}: {why}", workload.name, cell.allocator);
+            }
+        }
+    }
+}
+
+/// What is compared: `named` besides what comes with the command and what is installed, or `only` some.
+pub(super) fn allocators(only: &[String], named: &[String]) -> Result<Vec<Allocator>> {
+    let named = named.iter().map(|text| Allocator::named(text)).collect::<Result<Vec<_>>>()?;
+    for allocator in &named {
+        let taken = [STOCK, MEMENTO, MEMENTO_EMU].contains(&allocator.name.as_str());
+        ensure!(
+            !taken,
+            "--allocator: {} is the name of one that comes with memento",
+            allocator.name
+        );
+        allocator.probe()?;
+    }
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+    let mut all = vec![Allocator::stock()];
+    for (name, hal) in [(MEMENTO, HalName::Soft), (MEMENTO_EMU, HalName::Emu)] {
+        if is_wanted(name) {
+            all.push(Allocator::memento(hal)?);
+        }
+    }
+    let is_named = |name: &str| named.iter().any(|allocator| allocator.name == name);
+    all.extend(installed().into_iter().filter(|peer| !is_named(&peer.name)));
+    all.extend(named);
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(twice) = all.iter().find(|a| !seen.insert(a.name.clone())) {
+        bail!("two allocators are called {}", twice.name);
+    }
+    crate::allocators::select(all, only)
+}
+
+fn entries(args: &BenchArgs) -> Result<Vec<Entry>> {
+    let set = args.env.iter().map(super::assignment).collect::<Result<Vec<_>>>()?;
+    if !args.command.is_empty() {
+        return Ok(vec![Entry::Ready(Workload::command(args.command.clone(), set))]);
+    }
+    let mut entries = Suite::open()?.select(&args.suite, args.size)?;
+    for entry in &mut entries {
+        if let Entry::Ready(workload) = entry {
+            workload.environment.extend(set.iter().cloned());
+        }
+    }
+    Ok(entries)
+}
+
+/// The progress bar on stderr; nothing where that is no terminal.
+pub(super) struct Bar(ProgressBar);
+
+/// Steps of the bar for one workload.
+const STEPS: u64 = 100;
+
+impl Bar {
+    pub(super) fn new(workloads: usize, quiet: bool) -> Self {
+        if quiet {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new(workloads as u64 * STEPS);
+        let template = if colour_wanted(&std::io::stderr()) {
+            "{bar:30.cyan/dim} {percent:>3} % {elapsed} {wide_msg}"
+        } else {
+            "{bar:30} {percent:>3} % {elapsed} {wide_msg}"
+        };
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style);
+        Self(bar)
+    }
+
+    pub(super) fn next(&mut self) {
+        let done = self.0.position() / STEPS + 1;
+        self.0.set_position(done * STEPS);
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Progress for Bar {
+    fn step(&mut self, done: f64, next: &str) {
+        let begun = self.0.position() / STEPS * STEPS;
+        self.0.set_position(begun + ((STEPS - 1) as f64 * done) as u64);
+        self.0.set_message(next.to_owned());
+    }
+}
