@@ -2,7 +2,7 @@
 //! one.
 //!
 //! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`mod@env`],
-//! [`replay`], [`record`], [`bench`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
+//! [`replay`], [`record`], [`mod@bench`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
 //! shared objects, [`program`] says whether a program can load them, [`counters`] collects what
 //! they counted, [`report`] shows it; [`allocators`] are what is compared, [`html`] makes pages.
 //!
