@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 mod bench;
+mod bill;
 
 /// Memory management for functions that live for milliseconds.
 #[derive(Parser, Debug)]
@@ -35,6 +36,7 @@ Examples:
   memento replay --hal emu app.trace              … and replay them on the emulated hardware
   memento bench                                   functions under memento and other allocators
   memento bench --export page.html -- ./app       the same for a program of your own
+  memento bill -- ./app                           what it costs, without and with memento
 
 Exit codes:
   the program's own; a signal that ended it ends memento too
@@ -75,6 +77,9 @@ Examples:
     /// Compare allocators on a program, or on the functions that come with the command
     #[command(after_help = bench::HELP)]
     Bench(bench::BenchArgs),
+    /// Price a program's runs without and with memento, as providers bill and as they could
+    #[command(after_help = bill::HELP)]
+    Bill(bill::BillArgs),
     /// Run a program from a tiny process and write its costs
     #[command(name = isolated::SUBCOMMAND, hide = true)]
     Measure(MeasureArgs),
@@ -211,6 +216,7 @@ impl Command {
                 Ok(end(exit, written))
             }
             Self::Bench(args) => bench::run(args),
+            Self::Bill(args) => bill::run(args),
             Self::Measure(args) => {
                 let environment = args.set.iter().map(assignment).collect::<Result<_>>()?;
                 let job = Job { command: args.command, environment };

@@ -2,7 +2,7 @@
 //! one.
 //!
 //! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`mod@env`],
-//! [`replay`], [`record`], [`mod@bench`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
+//! [`replay`], [`record`], [`mod@bench`], [`bill`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
 //! shared objects, [`program`] says whether a program can load them, [`counters`] collects what
 //! they counted, [`report`] shows it; [`allocators`] are what is compared, [`html`] makes pages.
 //!
@@ -11,6 +11,7 @@
 
 pub mod allocators;
 pub mod bench;
+pub mod bill;
 pub mod cli;
 pub mod conf;
 pub mod counters;

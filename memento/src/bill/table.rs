@@ -1,0 +1,129 @@
+//! The bill for people.
+
+use super::document::{Bill, Document, Priced};
+use super::recommend::Choice;
+use crate::units::{bytes, seconds};
+use comfy_table::{CellAlignment, Table, presets};
+use std::fmt::Write;
+
+/// The whole document as text.
+pub fn text(document: &Document) -> String {
+    let terms = &document.terms;
+    let preset = &terms.preset;
+    let mut out = format!("US dollars for a million invocations. {}", preset.title);
+    let _ = writeln!(
+        out,
+        " ({}, {}): {} for the requests,",
+        preset.source, preset.date, preset.million_requests
+    );
+    let _ = writeln!(
+        out,
+        "durations rounded up to {} ms, at least {} ms, initialisation {}.",
+        preset.round_ms,
+        preset.minimum_ms,
+        if preset.init_billed { "billed" } else { "not billed" }
+    );
+    let rates = &terms.rates;
+    let _ = writeln!(
+        out,
+        "SIM, SPFU, NPFU: C_r {} a core-second, M_r {} a GB-second, C_s and M_s {} of that, λ {}, μ {};",
+        rates.core_second, rates.gb_second, rates.spot, rates.lambda, rates.mu
+    );
+    let _ = writeln!(
+        out,
+        "cpu-cap {}, spot-cores {}, mem-cap {}, preemptible-mem {}.",
+        terms.cpu_cap,
+        terms.spot_cores,
+        terms.mem_cap_gb.map_or("as configured".into(), |gb| format!("{gb} GB")),
+        if terms.preemptible_mem { "yes" } else { "no" }
+    );
+    if terms.requeued > 0 {
+        let _ =
+            writeln!(out, "{} preempted runs were queued again and not charged.", terms.requeued);
+    }
+    for workload in &document.workloads {
+        block(&mut out, workload);
+    }
+    for note in &document.notes {
+        let _ = writeln!(out, "note: {note}");
+    }
+    out
+}
+
+fn block(out: &mut String, workload: &Priced) {
+    let _ = write!(out, "\n{}", workload.name);
+    if let Some(why) = &workload.skipped {
+        let _ = writeln!(out, "\n  no bill: {why}");
+        return;
+    }
+    let _ = writeln!(out, ", at {} MB", workload.memory_mb.unwrap_or_default());
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    let mut header = vec![
+        String::new(),
+        "runs".into(),
+        "duration".into(),
+        "CPU".into(),
+        "peak".into(),
+        "mean".into(),
+    ];
+    let models = workload.bills.first().map_or(&[][..], |bill| &bill.costs);
+    for cost in models {
+        header.extend([cost.model.title().to_owned(), "ratio".into()]);
+    }
+    table.add_row(header);
+    for bill in &workload.bills {
+        table.add_row(row(bill));
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((2, 0));
+        column.set_cell_alignment(if index == 0 {
+            CellAlignment::Left
+        } else {
+            CellAlignment::Right
+        });
+    }
+    for line in table.lines() {
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    for bill in &workload.bills {
+        let Some(advice) = &bill.recommendation else { continue };
+        let _ = writeln!(
+            out,
+            "  {}: take {} MB ({}); the cheapest is {}, the least {}",
+            bill.allocator,
+            advice.balanced.mb,
+            words(&advice.balanced),
+            words(&advice.cheapest),
+            words(&advice.smallest)
+        );
+    }
+}
+
+fn words(choice: &Choice) -> String {
+    let duration = seconds(choice.seconds * 1e9);
+    format!("{} MB: {duration}, ${:.2}", choice.mb, choice.million)
+}
+
+fn row(bill: &Bill) -> Vec<String> {
+    const GB: f64 = super::usage::GB;
+    let mut row = vec![
+        bill.allocator.clone(),
+        bill.runs.to_string(),
+        seconds(bill.seconds * 1e9),
+        seconds(bill.core_seconds * 1e9),
+        bytes((bill.peak_gb * GB) as u64),
+        bytes((bill.mean_gb * GB) as u64),
+    ];
+    for cost in &bill.costs {
+        row.push(format!("{:.3}", cost.million));
+        row.push(match cost.ratio {
+            None => "1".into(),
+            Some(ratio) => match ratio.interval {
+                Some((low, high)) => format!("{:.2} ({low:.2}–{high:.2})", ratio.ratio),
+                None => format!("{:.2}", ratio.ratio),
+            },
+        });
+    }
+    row
+}
