@@ -23,12 +23,23 @@ pub enum Runtime {
 /// # Errors
 /// If the shared object is not found, or the output cannot be written.
 pub fn run(runtime: Runtime, hal: HalName, out: &mut dyn Write) -> Result<()> {
-    let object = preload::find(hal, Instrument::None)?;
+    let object = preload::find_named(file_name(runtime, hal))?;
     for (name, value) in variables(runtime, hal, &object) {
         let line = [name.as_bytes(), b"=", value.as_bytes(), b"\n"].concat();
         out.write_all(&line).context("cannot write")?;
     }
     out.flush().context("cannot write")
+}
+
+/// The smallest shared object that serves the runtime. Its children of other kinds are served as C
+/// programs are.
+fn file_name(runtime: Runtime, hal: HalName) -> &'static str {
+    match (hal, runtime) {
+        (HalName::Soft, Runtime::C) => "libmemento.so",
+        (HalName::Soft, Runtime::Python) => "libmemento_python.so",
+        (HalName::Soft, Runtime::Node) => "libmemento_node.so",
+        (HalName::Emu | HalName::Isa, _) => preload::file_name(hal, Instrument::None),
+    }
 }
 
 fn variables(
@@ -37,10 +48,10 @@ fn variables(
     object: &std::path::Path,
 ) -> Vec<(OsString, OsString)> {
     let mut all = preload::variables(object, hal);
-    match runtime {
-        // CPython serves small objects from an allocator of its own; this lets them through.
-        Runtime::Python => all.push(("PYTHONMALLOC".into(), "malloc".into())),
-        Runtime::C | Runtime::Node => {}
+    // CPython serves small objects from an allocator of its own; this lets them through. The software
+    // backend's shared object for Python takes its place instead.
+    if runtime == Runtime::Python && hal != HalName::Soft {
+        all.push(("PYTHONMALLOC".into(), "malloc".into()));
     }
     all
 }
@@ -50,11 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn python_lets_small_objects_through() {
-        let names = |runtime| {
-            let all = variables(runtime, HalName::Emu, "/opt/libmemento-emu.so".as_ref());
+    fn python_lets_small_objects_through_where_its_domains_are_not_served() {
+        let on = |runtime, hal| {
+            let all = variables(runtime, hal, file_name(runtime, hal).as_ref());
             all.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
         };
+        let names = |runtime| on(runtime, HalName::Emu);
+        assert_eq!(on(Runtime::Python, HalName::Soft), ["LD_PRELOAD", "MEMENTO_HAL"]);
         assert_eq!(names(Runtime::C), ["LD_PRELOAD", "MEMENTO_HAL"]);
         assert_eq!(names(Runtime::Node), ["LD_PRELOAD", "MEMENTO_HAL"]);
         assert_eq!(names(Runtime::Python), ["LD_PRELOAD", "MEMENTO_HAL", "PYTHONMALLOC"]);

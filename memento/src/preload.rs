@@ -43,28 +43,39 @@ fn list(directories: &[PathBuf]) -> String {
     directories.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Name of the shared object for a backend. Only the software backend comes without a counter;
-/// the others always count.
+/// Name of the shared object for a backend, for whatever processes a command becomes. Only the software
+/// backend comes without a counter; the others always count.
 pub fn file_name(hal: HalName, instrument: Instrument) -> &'static str {
     match (hal, instrument) {
         (_, Instrument::Record) => "libmemento-record.so",
-        (HalName::Soft, Instrument::None) => "libmemento.so",
+        (HalName::Soft, Instrument::None) => ALL,
         (HalName::Soft, Instrument::Count) => "libmemento-report.so",
         (HalName::Emu, _) => "libmemento-emu.so",
         (HalName::Isa, _) => "libmemento-isa.so",
     }
 }
 
-/// Finds the shared object: in `MEMENTO_LIB_DIR` alone if that is set, else beside this executable,
+/// The software backend for every runtime: each process takes the parts that fit it.
+pub const ALL: &str = "libmemento_all.so";
+
+/// Finds the shared object for a backend; see [`find_named`].
+///
+/// # Errors
+/// As [`find_named`].
+pub fn find(hal: HalName, instrument: Instrument) -> Result<PathBuf, PreloadError> {
+    find_named(file_name(hal, instrument))
+}
+
+/// Finds a shared object: in `MEMENTO_LIB_DIR` alone if that is set, else beside this executable,
 /// in `../lib/memento` and `../lib` from there, and in `shims/target/release` of the source tree
 /// that the executable was built in.
 ///
 /// # Errors
 /// [`PreloadError`] if it is in none of them, or the dynamic loader could not be told its path.
-pub fn find(hal: HalName, instrument: Instrument) -> Result<PathBuf, PreloadError> {
+pub fn find_named(name: &'static str) -> Result<PathBuf, PreloadError> {
     let given = std::env::var_os("MEMENTO_LIB_DIR").filter(|d| !d.is_empty());
     let executable = std::env::current_exe().unwrap_or_default();
-    find_in(directories(given.as_deref(), &executable), file_name(hal, instrument))
+    find_in(directories(given.as_deref(), &executable), name)
 }
 
 fn directories(given: Option<&OsStr>, executable: &Path) -> Vec<PathBuf> {

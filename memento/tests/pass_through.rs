@@ -111,7 +111,7 @@ fn what_was_preloaded_before_stays() {
         .env("LD_PRELOAD", "libm.so.6")
         .output()
         .unwrap();
-    assert!(stdout(&out).ends_with("/libmemento.so:libm.so.6\n"), "{}", stdout(&out));
+    assert!(stdout(&out).ends_with("/libmemento_all.so:libm.so.6\n"), "{}", stdout(&out));
 }
 
 /// Runs a program under `memento run` on a terminal, types Ctrl-C when it says `ready`, then three

@@ -21,6 +21,8 @@ pub enum Shim {
     Python,
     /// The software backend, and the pages of V8's heap.
     Node,
+    /// The software backend for every runtime.
+    All,
 }
 
 impl Shim {
@@ -31,8 +33,16 @@ impl Shim {
     /// Those that count, for `memento run`.
     pub const COUNTING: &[Shim] = &[Shim::Report, Shim::Emu];
     /// Every file that is built.
-    pub const FILES: &[Shim] =
-        &[Shim::Soft, Shim::Report, Shim::Record, Shim::Emu, Shim::Isa, Shim::Python, Shim::Node];
+    pub const FILES: &[Shim] = &[
+        Shim::Soft,
+        Shim::Report,
+        Shim::Record,
+        Shim::Emu,
+        Shim::Isa,
+        Shim::Python,
+        Shim::Node,
+        Shim::All,
+    ];
 
     /// The file's name.
     pub fn file_name(self) -> &'static str {
@@ -44,13 +54,16 @@ impl Shim {
             Shim::Isa => "libmemento-isa.so",
             Shim::Python => "libmemento_python.so",
             Shim::Node => "libmemento_node.so",
+            Shim::All => "libmemento_all.so",
         }
     }
 
     /// What `memento run --hal` calls it.
     pub fn hal(self) -> &'static str {
         match self {
-            Shim::Soft | Shim::Report | Shim::Record | Shim::Python | Shim::Node => "soft",
+            Shim::Soft | Shim::Report | Shim::Record | Shim::Python | Shim::Node | Shim::All => {
+                "soft"
+            }
             Shim::Emu => "emu",
             Shim::Isa => "isa",
         }

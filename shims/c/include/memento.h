@@ -24,7 +24,7 @@ void memento_invocation_end(void);
  * more means that the text was cut off. `buffer` may be null if `bytes` is 0. */
 size_t memento_stats_json(char *buffer, size_t bytes);
 
-/* Who serves the interpreter's memory domains, likewise; in libmemento_python.so only:
+/* Who serves the interpreter's memory domains, likewise; in libmemento_python.so and libmemento_all.so:
  *
  *     {"schema": "memento.python/1",
  *      "domains": {"raw": "malloc", "mem": "memento", "obj": "memento"},
@@ -35,6 +35,15 @@ size_t memento_stats_json(char *buffer, size_t bytes);
  * "left_alone": why they are not memento's, if they are not. "allocations" of the mem and obj
  * domains so far: with MEMENTO_CONF=python_count:1. */
 size_t memento_python_stats_json(char *buffer, size_t bytes);
+
+/* The pages of V8's heap, of 256 KiB each, likewise; in libmemento_node.so and
+ * libmemento_all.so:
+ *
+ *     {"schema": "memento.node/1", "heap_pages": {"used": 24, "kept": 3}, "left_alone": "..."}
+ *
+ * "kept": free, with memory behind them. No heap_pages: no V8. "left_alone": why V8's pages are not
+ * memento's, if they are not. */
+size_t memento_node_stats_json(char *buffer, size_t bytes);
 
 #ifdef __cplusplus
 }

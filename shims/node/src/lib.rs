@@ -4,6 +4,8 @@
 //! In a process without V8, such as a child of a Node program, it is what `libmemento.so` is.
 #![no_std]
 
+mod node_stats;
+
 use memento_alloc::Memento;
 
 memento_shim_abi::export!(Memento = Memento::new(), at_invocation_end: || V8_PAGES.purge());

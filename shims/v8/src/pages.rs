@@ -256,6 +256,11 @@ impl V8Pages {
         self.with(counts).unwrap_or((0, 0))
     }
 
+    /// Whether there is no range, so that V8's pages are where the kernel puts them.
+    pub fn is_refused(&self) -> bool {
+        self.base.load(Ordering::Acquire) == REFUSED
+    }
+
     /// `None` in a signal handler that interrupted the same.
     fn with<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> Option<R> {
         self.inner.with(this_thread(), f)
