@@ -117,7 +117,7 @@ def recorded(options, command, environment):
     """The command's trace."""
     with tempfile.TemporaryDirectory() as directory:
         file = os.path.join(directory, "trace")
-        subprocess.run([os.path.join(options.bin, "memento"), "record", "-o", file, "--"] + command, check=True,
+        subprocess.run([os.path.join(options.bin, "memento"), "record", "--format", "text", "-o", file, "--"] + command, check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                        env=dict(os.environ, MEMENTO_LIB_DIR=options.libraries, **environment))
         with open(file) as lines:

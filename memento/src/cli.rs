@@ -5,7 +5,7 @@ use crate::env::Runtime;
 use crate::exit;
 use crate::hal::HalName;
 use crate::report::{Destination, Format};
-use crate::{env, record, replay, run};
+use crate::{env, record, replay, run, trace};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -65,7 +65,7 @@ Examples:
     Env(EnvArgs),
     /// Replay a trace of allocations
     #[command(after_help = "\
-One operation a line: `a ID SIZE [ALIGN]`, `f ID`, `r ID NEWID SIZE`, with `tN` in front for thread \
+A trace is what `record` wrote, or a text, one operation a line: `a ID SIZE [ALIGN]`, `f ID`, `r ID NEWID SIZE`, with `tN` in front for thread \
 N; `#` starts a comment. With --hal emu the report counts the trace alone and is the same every time.
 
 Examples:
@@ -73,6 +73,13 @@ Examples:
   printf 'a 1 24\\nf 1\\n' | memento replay --hal emu -")]
     Replay(ReplayArgs),
     /// Run a program and write a trace that `replay` reads
+    #[command(after_help = "\
+The trace is of what the program became by exec; those of its other processes and images go beside it, with \
+.<pid>-<n> appended.
+
+Examples:
+  memento record -o app.trace -- ./app
+  memento record --format text -o app.txt -- ./app      one operation a line")]
     Record(RecordArgs),
     /// Compare allocators on a program, or on the functions that come with the command
     #[command(after_help = bench::HELP)]
@@ -137,7 +144,7 @@ struct ReplayArgs {
     hal: HalName,
     /// Form of the trace
     #[arg(long, value_enum, default_value_t)]
-    format: replay::TraceFormat,
+    format: trace::Format,
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
     report: Format,
@@ -157,6 +164,9 @@ struct RecordArgs {
     /// File for the trace
     #[arg(long, short, value_name = "TRACE")]
     output: PathBuf,
+    /// Form of the trace
+    #[arg(long, value_enum, default_value_t)]
+    format: record::Form,
     /// The program and its arguments
     #[arg(
         required = true,
@@ -208,11 +218,11 @@ impl Command {
             }
             Self::Replay(args) => {
                 let to = Destination::open(args.output.as_deref(), args.report)?;
-                to.write(&replay::run(&args.trace, args.hal, args.conf.as_deref())?)?;
+                to.write(&replay::run(&args.trace, args.format, args.hal, args.conf.as_deref())?)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Record(args) => {
-                let (exit, written) = record::run(args.command, &args.output)?;
+                let (exit, written) = record::run(args.command, &args.output, args.format)?;
                 Ok(end(exit, written))
             }
             Self::Bench(args) => bench::run(args),

@@ -26,4 +26,5 @@ pub mod record;
 pub mod replay;
 pub mod report;
 pub mod run;
+pub mod trace;
 pub mod units;

@@ -165,3 +165,95 @@ fn a_request_that_no_memory_can_serve_ends_the_replay_with_its_number() {
     assert_eq!(out.status.code(), Some(125));
     assert!(stderr(&out).contains("operation 2: no memory"), "{}", stderr(&out));
 }
+
+/// Writes the text of a trace in the compact form.
+fn packed(text: &str, path: &std::path::Path) {
+    use memento::trace::compact::{CompactWriter, Header};
+    use memento::trace::{Format, Writer, read};
+    let mut writer =
+        CompactWriter::new(fs::File::create(path).unwrap(), &Header::default()).unwrap();
+    read(text.as_bytes(), Format::Text, &mut |event| Ok(writer.event(&event)?)).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn both_forms_of_a_trace_replay_to_the_same_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    for id in 0..20_000u64 {
+        writeln!(text, "t{} a {id} {} {}", id % 3, id * 37 % 700, 8 << (id % 4)).unwrap();
+        if id % 2 == 1 {
+            writeln!(text, "t{} f {}", id % 5, id / 2).unwrap();
+        }
+        if id % 50 == 49 {
+            writeln!(text, "r {id} {id} {}", id % 300).unwrap();
+        }
+    }
+    let (plain, compact) = (directory.path().join("plain"), directory.path().join("compact"));
+    fs::write(&plain, &text).unwrap();
+    packed(&text, &compact);
+    assert!(fs::metadata(&compact).unwrap().len() * 5 < text.len() as u64, "it is compact");
+    let (mut plain, mut compact) = (replay("emu", &plain), replay("emu", &compact));
+    assert_eq!(plain["replay"]["operations"], 30_400);
+    plain["command"] = Value::Null;
+    compact["command"] = Value::Null;
+    assert_eq!(plain, compact);
+}
+
+#[test]
+fn a_hand_made_trace_gives_what_the_emulator_counts() {
+    // As `replay::emu` has it by hand: 57 cycles for a class's first object, 2 for its free, one page.
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("one.trace");
+    packed("a 1 24\nf 1\n", &trace);
+    let emulator = &replay("emu", &trace)["emulator"];
+    assert_eq!(
+        (&emulator["cycles"]["obj_alloc"], &emulator["cycles"]["obj_free"]),
+        (&57.into(), &2.into())
+    );
+    assert_eq!(emulator["pages"]["taken"], 1);
+}
+
+#[test]
+fn a_damaged_trace_is_named_with_its_offset() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("whole");
+    packed("a 1 24\nf 1\n", &trace);
+    let whole = fs::read(&trace).unwrap();
+    let said = |bytes: &[u8], more: &[&str]| {
+        let path = directory.path().join("damaged");
+        fs::write(&path, bytes).unwrap();
+        let out =
+            output(&[&["replay", "--hal", "emu"][..], more, &[path.to_str().unwrap()]].concat());
+        assert_eq!(out.status.code(), Some(125));
+        stderr(&out)
+    };
+    let cut = said(&whole[..whole.len() - 3], &[]);
+    assert!(cut.contains(&format!("offset {}: the trace is cut off", whole.len() - 3)), "{cut}");
+    let mut damaged = whole.clone();
+    let at = whole.len() - 25;
+    damaged[at] ^= 0x10;
+    let damaged = said(&damaged, &[]);
+    assert!(damaged.contains("offset 36: the block is damaged: its checksum is"), "{damaged}");
+    let foreign = said(b"a 1 8\n", &["--format", "compact"]);
+    assert!(foreign.contains("offset 0: this is no compact trace"), "{foreign}");
+    packed("a 1 24\n", &trace);
+    let mut unknown = fs::read(&trace).unwrap();
+    unknown[8] = 9;
+    assert!(said(&unknown, &[]).contains("offset 8: version 9 of the form is not known"));
+}
+
+#[test]
+fn both_forms_can_be_recorded() {
+    let source = "#include <stdlib.h>\nint main(void) { for (int i = 0; i < 1000; i++) free(malloc(432)); return 0; }";
+    let (directory, program) = compile(source, &[]);
+    for (form, start) in
+        [("compact", &b"MEMTRACE"[..]), ("text", b"# memento trace, text 1\n# program ")]
+    {
+        let trace = directory.path().join(form);
+        let words = ["record", "--format", form, "-o", trace.to_str().unwrap(), "--", &program];
+        assert!(output(&words).status.success());
+        assert!(fs::read(&trace).unwrap().starts_with(start), "{form}");
+        assert_eq!(allocs(&replay("emu", &trace), 432), 1000, "{form}");
+    }
+}

@@ -1,16 +1,14 @@
-//! The observer that writes a line for every operation.
+//! The observer that writes a record for every operation.
 
+use super::raw::{HEADER_BYTES, Kind, LAST_THREAD, MAGIC, Record};
 use super::window::Window;
 use crate::Observer;
-use crate::startup::{self, Decimal, KeepErrno, Path};
+use crate::startup::{self, KeepErrno, Path};
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use memento_hal::geometry::{CLASS_STEP, c_alignment};
 use memento_hal::os::recorder_tls;
-
-/// Longest line: a thread, a letter and three numbers.
-const LINE_BYTES: usize = 96;
 
 /// The process's one trace: threads find their numbers through one thread-local pointer, so
 /// there can be no second.
@@ -35,23 +33,23 @@ impl RecordingObserver {
 
 impl Observer for RecordingObserver {
     fn alloc(&self, object: NonNull<u8>, size: usize, align: usize) {
-        TRACE.append(|line| line.alloc(object, size, align));
+        TRACE.append(Kind::Alloc, object, size, align, None);
     }
 
     fn free(&self, object: NonNull<u8>, _: usize) {
-        TRACE.append(|line| line.free(object));
+        TRACE.append(Kind::Free, object, 0, 1, None);
     }
 
     fn realloc(&self, old: NonNull<u8>, old_usable: usize, new: NonNull<u8>, size: usize) {
-        // An `r` line has no alignment: it keeps the object's. C asks for 8 below 16 bytes and
+        // A reallocation in a trace keeps the object's alignment. C asks for 8 below 16 bytes and
         // for 16 from there on, so an object that grows past that is written as what it is to the
         // hardware: an allocation and a free.
         let realigned = old_usable == CLASS_STEP && c_alignment(size) > CLASS_STEP;
         if realigned && old != new {
-            TRACE.append(|line| line.alloc(new, size, c_alignment(size)));
-            TRACE.append(|line| line.free(old));
+            TRACE.append(Kind::Alloc, new, size, c_alignment(size), None);
+            TRACE.append(Kind::Free, old, 0, 1, None);
         } else {
-            TRACE.append(|line| line.realloc(old, new, size));
+            TRACE.append(Kind::Realloc, new, size, 1, Some(old));
         }
     }
 
@@ -69,7 +67,7 @@ impl Observer for RecordingObserver {
 }
 
 struct Trace {
-    /// Held while a line is appended.
+    /// Held while a record is appended.
     lock: AtomicBool,
     state: UnsafeCell<State>,
     /// Threads that have been given a number.
@@ -83,6 +81,8 @@ struct State {
     /// Whether the file was made, or found not to be wanted.
     opened: bool,
     window: Window,
+    /// The time of the last record.
+    last_ns: u64,
 }
 
 // SAFETY: the window's mapping belongs to the process, not to a thread.
@@ -97,12 +97,24 @@ impl State {
         self.opened = true;
         let Some(directory) = Path::from_variable(b"MEMENTO_TRACE") else { return };
         self.window.open(&directory);
-        let mut name = [0u8; 512];
-        let length = startup::program_name(&mut name);
-        name[..length].iter_mut().filter(|b| b.is_ascii_control()).for_each(|b| *b = b'?');
-        self.window.append(b"# memento trace, text 1\n# program ");
-        self.window.append(&name[..length]);
-        self.window.append(b"\n");
+        let mut header = [0u8; HEADER_BYTES];
+        header[..MAGIC.len()].copy_from_slice(&MAGIC);
+        startup::program_name(&mut header[MAGIC.len()..]);
+        self.window.append(&header);
+        self.last_ns = 0;
+    }
+
+    /// Appends one record, and before it one for the time if much has passed.
+    fn append(&mut self, record: Record, now_ns: u64) {
+        // The clock never goes back, and is read under the lock.
+        let passed = now_ns.saturating_sub(self.last_ns);
+        self.last_ns = now_ns;
+        let delta_ns = u32::try_from(passed).unwrap_or(0);
+        if u64::from(delta_ns) != passed {
+            let clock = Record { kind: Kind::Clock, size: passed, address: 0, ..record };
+            self.window.append(&clock.to_bytes());
+        }
+        self.window.append(&Record { delta_ns, ..record }.to_bytes());
     }
 }
 
@@ -110,7 +122,7 @@ impl Trace {
     const fn new() -> Self {
         Self {
             lock: AtomicBool::new(false),
-            state: UnsafeCell::new(State { opened: false, window: Window::closed() }),
+            state: UnsafeCell::new(State { opened: false, window: Window::closed(), last_ns: 0 }),
             threads: AtomicUsize::new(0),
         }
     }
@@ -132,17 +144,34 @@ impl Trace {
         result
     }
 
-    /// Appends one line of the calling thread.
-    fn append(&self, write: impl FnOnce(&mut Line)) {
+    /// Appends a record of the calling thread, and for a reallocation the one that names the old address.
+    fn append(
+        &self,
+        kind: Kind,
+        object: NonNull<u8>,
+        size: usize,
+        align: usize,
+        old: Option<NonNull<u8>>,
+    ) {
         let _errno = KeepErrno::new();
-        let mut line = Line { bytes: [0; LINE_BYTES], length: 0 };
-        line.thread(self.thread());
-        write(&mut line);
-        line.push(b"\n");
+        let record = Record {
+            kind,
+            thread: u16::try_from(self.thread()).unwrap_or(LAST_THREAD),
+            align_log2: align.trailing_zeros() as u8,
+            delta_ns: 0,
+            address: object.addr().get() as u64,
+            size: size as u64,
+        };
         self.with_lock(|state| {
             state.open();
-            if state.window.is_open() {
-                state.window.append(&line.bytes[..line.length]);
+            if !state.window.is_open() {
+                return;
+            }
+            let now = now_ns();
+            state.append(record, now);
+            if let Some(old) = old {
+                let address = old.addr().get() as u64;
+                state.append(Record { kind: Kind::From, address, ..record }, now);
             }
         });
     }
@@ -160,77 +189,17 @@ impl Trace {
     }
 }
 
-/// One line in the making. The numbers are 64-bit, so it cannot overflow.
-struct Line {
-    bytes: [u8; LINE_BYTES],
-    length: usize,
-}
-
-impl Line {
-    fn push(&mut self, part: &[u8]) {
-        self.bytes[self.length..self.length + part.len()].copy_from_slice(part);
-        self.length += part.len();
-    }
-
-    fn number(&mut self, number: usize) {
-        self.push(b" ");
-        self.push(Decimal::of(number as u64).as_bytes());
-    }
-
-    fn thread(&mut self, number: usize) {
-        if number > 0 {
-            self.push(b"t");
-            self.push(Decimal::of(number as u64).as_bytes());
-            self.push(b" ");
-        }
-    }
-
-    fn alloc(&mut self, object: NonNull<u8>, size: usize, align: usize) {
-        self.push(b"a");
-        self.number(object.addr().get());
-        self.number(size);
-        if align != CLASS_STEP {
-            self.number(align);
-        }
-    }
-
-    fn free(&mut self, object: NonNull<u8>) {
-        self.push(b"f");
-        self.number(object.addr().get());
-    }
-
-    fn realloc(&mut self, old: NonNull<u8>, new: NonNull<u8>, size: usize) {
-        self.push(b"r");
-        self.number(old.addr().get());
-        self.number(new.addr().get());
-        self.number(size);
-    }
+/// Nanoseconds of the clock that never goes back.
+fn now_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the result. The call cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 #[cfg(all(test, not(miri)))]
 mod tests {
     use super::*;
-
-    fn at(address: usize) -> NonNull<u8> {
-        NonNull::new(core::ptr::without_provenance_mut(address)).unwrap()
-    }
-
-    fn line(thread: usize, write: impl FnOnce(&mut Line)) -> std::string::String {
-        let mut line = Line { bytes: [0; LINE_BYTES], length: 0 };
-        line.thread(thread);
-        write(&mut line);
-        std::str::from_utf8(&line.bytes[..line.length]).unwrap().into()
-    }
-
-    #[test]
-    fn lines_have_the_form_that_replay_reads() {
-        assert_eq!(line(0, |l| l.alloc(at(4096), 24, 16)), "a 4096 24 16");
-        assert_eq!(line(2, |l| l.alloc(at(8), 5, 8)), "t2 a 8 5");
-        assert_eq!(line(0, |l| l.free(at(8))), "f 8");
-        assert_eq!(line(11, |l| l.realloc(at(8), at(16), 9)), "t11 r 8 16 9");
-        let longest = line(usize::MAX, |l| l.alloc(at(usize::MAX), usize::MAX, usize::MAX));
-        assert!(longest.len() < LINE_BYTES);
-    }
 
     #[test]
     fn threads_have_numbers_of_their_own() {

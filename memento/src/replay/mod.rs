@@ -9,6 +9,7 @@ use crate::conf;
 use crate::engine::Exit;
 use crate::hal::HalName;
 use crate::report::{Emulator, ReplayCost, Report};
+use crate::trace::Format;
 use anyhow::{Context, Result};
 use memento_alloc::Memento;
 use memento_hal::counters::Counters;
@@ -20,14 +21,6 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-/// `--format`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum TraceFormat {
-    /// One operation a line
-    #[default]
-    Text,
-}
-
 /// The software backend's allocator, which serves nothing but replays here.
 static SOFT: Memento<Soft> = Memento::new();
 /// The allocator that issues instructions; likewise.
@@ -37,9 +30,9 @@ static ISA: Memento<Isa> = Memento::new();
 ///
 /// # Errors
 /// If it cannot be read, has a mistake, or the backend has no room for it.
-pub fn run(path: &Path, hal: HalName, conf: Option<&Path>) -> Result<Report> {
+pub fn run(path: &Path, format: Format, hal: HalName, conf: Option<&Path>) -> Result<Report> {
     let params = conf::parameters(conf)?;
-    let trace = read(path)?;
+    let trace = read(path, format)?;
     let command = ["memento", "replay", &path.to_string_lossy()].map(str::to_owned).to_vec();
     let mut report = Report::new(hal, command, Exit { code: Some(0), signal: None });
     let mut counters = Counters::ZERO;
@@ -68,11 +61,15 @@ pub fn run(path: &Path, hal: HalName, conf: Option<&Path>) -> Result<Report> {
     Ok(report)
 }
 
-fn read(path: &Path) -> Result<trace::Trace> {
+/// Reads a checked trace; `-` is stdin.
+///
+/// # Errors
+/// If it cannot be read or has a mistake.
+pub fn read(path: &Path, format: Format) -> Result<trace::Trace> {
     let name = || path.display().to_string();
     if path == Path::new("-") {
-        return trace::parse(std::io::stdin().lock()).context("stdin");
+        return trace::parse_as(std::io::stdin().lock(), format).context("stdin");
     }
     let file = File::open(path).with_context(|| format!("cannot read {}", name()))?;
-    trace::parse(BufReader::new(file)).with_context(name)
+    trace::parse_as(BufReader::new(file), format).with_context(name)
 }

@@ -1,21 +1,12 @@
-//! The text trace: one operation a line, checked as it is read.
-//!
-//! ```text
-//! # comment
-//! a ID SIZE [ALIGN]      an allocation; ALIGN is 8 if it is not given
-//! f ID                   a free
-//! r ID NEWID SIZE        a reallocation; ALIGN stays the object's; NEWID may be ID
-//! tN a …                 the same, by thread N; without it by thread 0
-//! ```
-//! Numbers are decimal, or hexadecimal after `0x`. IDs are 64-bit and may be used again after their
-//! free. A file may end in zero bytes: a recorder that was killed leaves them.
+//! A checked trace, ready to be replayed.
 //!
 //! What comes out is dense: threads and objects are numbered from 0, so that replaying needs no
 //! look-up.
 
+use crate::trace::{self, Event, EventAction, Format, Problem, TraceError};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 /// A checked trace.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -72,85 +63,29 @@ pub struct Request {
     pub align: usize,
 }
 
-/// Why a trace cannot be read.
-#[derive(thiserror::Error, Debug)]
-#[error("line {line}: {problem}")]
-pub struct TraceError {
-    /// Number of the line, from 1.
-    pub line: u64,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
-/// What can be wrong with a line.
-#[derive(thiserror::Error, Debug)]
-pub enum Problem {
-    /// The file cannot be read.
-    #[error("cannot be read: {0}")]
-    Io(#[from] io::Error),
-    /// The line is not text.
-    #[error("is not text")]
-    NotText,
-    /// No such operation.
-    #[error("`{0}` is no operation; there are `a`, `f` and `r`, after an optional thread `tN`")]
-    UnknownOperation(String),
-    /// Too few words.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// Too many words.
-    #[error("`{0}` is one word too many")]
-    Surplus(String),
-    /// A word that should be a number.
-    #[error("`{word}` is no {what}: it must be a number of at most 64 bits")]
-    BadNumber {
-        /// What was expected.
-        what: &'static str,
-        /// The word.
-        word: String,
-    },
-    /// Alignment that is no power of two.
-    #[error("the alignment {0} is not a power of two")]
-    BadAlignment(u64),
-    /// More bytes than an address space can hold.
-    #[error("a size of {0} bytes is more than any object can have")]
-    TooLarge(u64),
-    /// ID of no live object.
-    #[error("the ID {0} is not live: it was never allocated, or is freed already")]
-    Unknown(u64),
-    /// ID of a live object.
-    #[error("the ID {0} is live already")]
-    Live(u64),
-    /// More threads or objects than are supported.
-    #[error("more than {0} {1}")]
-    TooMany(u32, &'static str),
-}
-
 /// Most threads of a trace.
 const MAX_THREADS: u32 = 1 << 16;
+
+/// Reads a trace of any form to its end.
+///
+/// # Errors
+/// The first problem, with its place.
+pub fn parse(input: impl BufRead) -> Result<Trace, TraceError> {
+    parse_as(input, Format::Auto)
+}
 
 /// Reads a trace to its end.
 ///
 /// # Errors
-/// The first problem, with its line.
-pub fn parse(mut input: impl BufRead) -> Result<Trace, TraceError> {
-    let mut parser = Parser::default();
-    let mut text = Vec::new();
-    for line in 1.. {
-        text.clear();
-        let fail = |problem| TraceError { line, problem };
-        match input.read_until(b'\n', &mut text) {
-            Ok(0) => break,
-            Ok(_) if text[0] == 0 => break,
-            Ok(_) => {}
-            Err(error) => return Err(fail(error.into())),
-        }
-        parser.line(&text).map_err(fail)?;
-    }
-    Ok(parser.trace)
+/// The first problem, with its place.
+pub fn parse_as(input: impl BufRead, format: Format) -> Result<Trace, TraceError> {
+    let mut builder = Builder::default();
+    trace::read(input, format, &mut |event| builder.event(event))?;
+    Ok(builder.trace)
 }
 
 #[derive(Default)]
-struct Parser {
+struct Builder {
     trace: Trace,
     /// Thread numbers of the file → ours.
     threads: HashMap<u64, u32>,
@@ -166,36 +101,16 @@ struct Object {
     align: usize,
 }
 
-impl Parser {
-    fn line(&mut self, text: &[u8]) -> Result<(), Problem> {
-        let text = std::str::from_utf8(text).map_err(|_| Problem::NotText)?;
-        let text = text.split('#').next().unwrap_or_default();
-        let mut words = text.split_ascii_whitespace();
-        let Some(mut word) = words.next() else { return Ok(()) };
-        let mut thread = 0;
-        if let Some(number) = word.strip_prefix('t') {
-            thread = number_of(number, "thread")?;
-            word = words.next().ok_or(Problem::Missing("the operation"))?;
-        }
-        let mut next = |what| number_of(words.next().ok_or(Problem::Missing(what))?, what);
-        let action = match word {
-            "a" => {
-                let id = next("ID")?;
-                let size = size_of(next("SIZE")?)?;
-                let align = words.next().map_or(Ok(8), |word| number_of(word, "ALIGN"))?;
-                self.alloc(id, Request { size, align: align_of(align)? })?
+impl Builder {
+    fn event(&mut self, event: Event) -> Result<(), Problem> {
+        let action = match event.action {
+            EventAction::Alloc { id, size, align } => {
+                self.alloc(id, Request { size: size_of(size)?, align: align_of(align)? })?
             }
-            "f" => Action::Free { slot: self.free(next("ID")?)?.slot },
-            "r" => {
-                let (id, new) = (next("ID")?, next("NEWID")?);
-                self.realloc(id, new, size_of(next("SIZE")?)?)?
-            }
-            other => return Err(Problem::UnknownOperation(other.into())),
+            EventAction::Free { id } => Action::Free { slot: self.free(id)?.slot },
+            EventAction::Realloc { id, new, size } => self.realloc(id, new, size_of(size)?)?,
         };
-        if let Some(word) = words.next() {
-            return Err(Problem::Surplus(word.into()));
-        }
-        let thread = self.thread(thread)?;
+        let thread = self.thread(event.thread)?;
         self.trace.operations.push(Operation { thread, action });
         Ok(())
     }
@@ -252,16 +167,6 @@ impl Parser {
         self.live.insert(new, Object { slot, align: object.align });
         Ok(Action::Realloc { old: object.slot, new: slot, request })
     }
-}
-
-fn number_of(word: &str, what: &'static str) -> Result<u64, Problem> {
-    // `from_str_radix` takes a sign; a trace has none.
-    let (digits, radix) = match word.strip_prefix("0x") {
-        Some(digits) => (digits, 16),
-        None => (word, 10),
-    };
-    let digits = if digits.starts_with('+') { "" } else { digits };
-    u64::from_str_radix(digits, radix).map_err(|_| Problem::BadNumber { what, word: word.into() })
 }
 
 fn size_of(size: u64) -> Result<usize, Problem> {
