@@ -101,8 +101,7 @@ fn opened_in_a_browser(page: &Path, directory: &Path) {
 fn a_program_that_fails_under_one_allocator_leaves_the_others() {
     let directory = tempfile::tempdir().unwrap();
     let (word, path) = export(directory.path(), "r.json");
-    let script =
-        "case $LD_PRELOAD in *libmemento_all.so) echo oh no >&2; exit 7;; *emu*) kill -SEGV $$;; esac";
+    let script = "case $LD_PRELOAD in *libmemento_all.so) echo oh no >&2; exit 7;; *emu*) kill -SEGV $$;; esac";
     let out = bench(directory.path(), &[&word, "--", "sh", "-c", script]);
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
     let document = read(&path);

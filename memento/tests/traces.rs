@@ -235,7 +235,7 @@ fn a_damaged_trace_is_named_with_its_offset() {
     damaged[at] ^= 0x10;
     let damaged = said(&damaged, &[]);
     assert!(damaged.contains("offset 36: the block is damaged: its checksum is"), "{damaged}");
-    let foreign = said(b"a 1 8\n", &["--format", "compact"]);
+    let foreign = said(b"a 1 8\nf 1\n", &["--format", "compact"]);
     assert!(foreign.contains("offset 0: this is no compact trace"), "{foreign}");
     packed("a 1 24\n", &trace);
     let mut unknown = fs::read(&trace).unwrap();
