@@ -37,6 +37,14 @@ pub fn apply_environment(mut set: impl FnMut(&str, &str) -> Outcome) -> bool {
     }
 }
 
+/// As [`apply_environment`], for values that were applied before: says nothing of what is wrong with
+/// them.
+pub fn apply_environment_again(mut set: impl FnMut(&str, &str) -> Outcome) -> bool {
+    let mut text = [0u8; CONF_BYTES];
+    startup::variable(b"MEMENTO_CONF", &mut text)
+        .is_some_and(|length| apply(&text[..length], &mut set, &mut |_, _| {}))
+}
+
 /// As [`apply_environment`], on the text given. `complain` gets each problem with the part of the
 /// text that it is about.
 #[inline(never)]

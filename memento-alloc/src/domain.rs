@@ -1,32 +1,122 @@
-//! What an interpreter that brings allocators of its own needs besides C's functions: the short way
-//! alone, and whose an address is, so that what is not memento's can go to whom it belongs.
+//! What an interpreter that brings allocators of its own needs besides C's functions: a free and a
+//! resize that hand what is not memento's to whom it belongs, and a start that is known beforehand.
 
+use crate::c;
 use crate::memento::Memento;
 use crate::observer::Observer;
+use crate::page_conf;
+use core::ffi::c_void;
 use core::ptr::NonNull;
-use memento_hal::Hal;
-use memento_hal::ProcessHal;
-use memento_hal::soft::{Heap, Soft};
+use memento_hal::geometry::SMALL_MAX;
+use memento_hal::soft::{HEAP_MAX, Heap, PagePolicy, Soft};
+use memento_hal::{Hal, ProcessHal};
 
 impl<O: Observer> Memento<Soft, O> {
-    /// Frees an object of the calling thread's heap. `false`, with nothing done, if it is anything
-    /// else, also null, or if freeing it takes more than a moment, such as telling an observer.
-    ///
-    /// # Safety
-    /// If `object` is live and memento's, nobody uses it afterwards.
-    #[inline(always)]
-    pub unsafe fn free_own(&self, object: *mut u8) -> bool {
-        // SAFETY: the caller's; the pointer is this thread's heap or the empty one.
-        unsafe { !O::OBSERVES && Heap::give(Soft::current_or_none(), object) }
+    /// Has the calling thread's heap get its first memory by one policy, and all other memory by
+    /// another: for a program that is known to touch so much at once, in one thread. What the
+    /// environment says counts more than either.
+    #[cold]
+    pub fn begin(&self, first: PagePolicy, others: PagePolicy) {
+        self.prepare_process();
+        page_conf::apply_over(first);
+        // The longest object of a heap takes a block of its own, so that one is added now, by `first`.
+        // No observer is told: the program did not ask for it.
+        if let Some(object) = self.route(HEAP_MAX, 1, false) {
+            // SAFETY: allocated just now, and nobody has it.
+            unsafe { self.give_back(object) };
+        }
+        if page_conf::apply_over(others) {
+            page_conf::print();
+        }
     }
 
     /// Whether an address is in memento's hands: in the region of the software heaps, or the start
     /// of an object with pages of its own.
-    pub fn owns(&self, object: *mut u8) -> bool {
-        Soft::instance().contains(object)
-            || NonNull::new(object).is_some_and(|object| {
-                self.large.size_of(object).is_some()
-                    || (self.is_hardened() && self.hardened_size(object).is_some())
-            })
+    pub fn owns(&self, object: NonNull<u8>) -> bool {
+        Soft::instance().contains(object.as_ptr())
+            || self.large.size_of(object).is_some()
+            || (self.is_hardened() && self.hardened_size(object).is_some())
+    }
+
+    /// Frees an object, or has `other` free what is not memento's. Null is nothing.
+    ///
+    /// # Safety
+    /// `object` is null, or live and memento's or `other`'s, and nobody uses it afterwards.
+    #[inline(always)]
+    pub unsafe fn free_or(&self, object: *mut u8, other: unsafe fn(NonNull<u8>)) {
+        // SAFETY: the caller's; the pointer is this thread's heap or the empty one, and neither null
+        // nor what is not memento's is in a heap's window.
+        unsafe {
+            if O::OBSERVES || !Heap::give(Soft::current_or_none(), object) {
+                self.free_or_slow(object, other);
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_or_slow(&self, object: *mut u8, other: unsafe fn(NonNull<u8>)) {
+        let Some(object) = NonNull::new(object) else { return };
+        // SAFETY: the caller's.
+        unsafe {
+            match (self.owns(object), O::OBSERVES) {
+                (false, _) => other(object),
+                (true, false) => self.deallocate_slow(object, None),
+                (true, true) => self.deallocate(object),
+            }
+        }
+    }
+
+    /// Frees without telling an observer.
+    unsafe fn give_back(&self, object: NonNull<u8>) {
+        // SAFETY: the caller's.
+        unsafe {
+            if !Heap::give(Soft::current_or_none(), object.as_ptr()) {
+                self.deallocate_slow(object, None);
+            }
+        }
+    }
+
+    /// Makes an object hold `size` bytes, more than 0, or has `other` do so for what is not memento's.
+    /// Null with `ENOMEM` if there is no memory; the object is as before then.
+    ///
+    /// Unlike C's `realloc` it leaves an object where it is as long as no more than a quarter
+    /// would be wasted: such objects are never freed by their size.
+    ///
+    /// # Safety
+    /// As [`Memento::free_or`] if it succeeds, and `object` is not null.
+    #[inline]
+    pub unsafe fn resize_or(
+        &self,
+        object: NonNull<u8>,
+        size: usize,
+        other: unsafe fn(NonNull<u8>, usize) -> *mut c_void,
+    ) -> *mut c_void {
+        let bin = if O::OBSERVES { None } else { Soft::instance().bin_of(object).ok() };
+        let Some(bin) = bin else {
+            // SAFETY: the caller's. Misuse ends the process in `realloc`.
+            return unsafe {
+                if self.owns(object) {
+                    c::realloc(self, object.as_ptr().cast(), size)
+                } else {
+                    other(object, size)
+                }
+            };
+        };
+        let old = bin.size();
+        let least = if old <= SMALL_MAX { old - old / 4 } else { old / 2 };
+        if (least..=old).contains(&size) {
+            return object.as_ptr().cast();
+        }
+        let new = c::malloc(self, size);
+        if !new.is_null() {
+            // SAFETY: both objects have this many bytes, and they are two; the old one is the caller's
+            // to give up.
+            unsafe {
+                new.cast::<u8>().copy_from_nonoverlapping(object.as_ptr(), old.min(size));
+                c::free(self, object.as_ptr().cast());
+            }
+        }
+        new
     }
 }

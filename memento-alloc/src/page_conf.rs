@@ -58,6 +58,19 @@ pub(crate) fn apply<H: ProcessHal>() {
     }
 }
 
+/// Sets a policy of the program's, with what the environment says put over it.
+#[cold]
+pub(crate) fn apply_over(mut policy: PagePolicy) -> bool {
+    let print = conf::apply_environment_again(|key, value| set(&mut policy, key, value));
+    Soft::instance().set_page_policy(policy);
+    print
+}
+
+/// Prints the policy in force.
+pub(crate) fn print() {
+    conf::print_effective(&mut values(Soft::instance().page_policy()).into_iter());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -124,6 +124,36 @@ fn pythonmalloc_malloc_is_served_as_malloc() {
     }
 }
 
+/// How many mappings are advised to be huge pages, before and after some threads have allocated.
+const ADVISED: &str = "import threading\n\
+    def advised():\n\
+    \x20   with open('/proc/self/smaps') as maps:\n\
+    \x20       return sum('hg' in line.split() for line in maps if line.startswith('VmFlags:'))\n\
+    first = advised()\n\
+    stop = threading.Event()\n\
+    def allocate():\n\
+    \x20   kept = [str(n) for n in range(2000)]\n\
+    \x20   stop.wait()\n\
+    threads = [threading.Thread(target=allocate) for _ in range(8)]\n\
+    for thread in threads: thread.start()\n\
+    print(first, advised())\n\
+    stop.set()";
+
+/// The main thread's heap starts on a huge page, which an interpreter fills; other threads' do not.
+#[test]
+fn the_main_heap_alone_starts_on_a_huge_page() {
+    let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    let offered = setting.is_ok_and(|text| !text.contains("[never]"));
+    let want = if offered { "1 1\n" } else { "0 0\n" };
+    for python in Python::served() {
+        let outcome = run(shimmed(&python.path).args(["-c", ADVISED]));
+        assert_eq!(outcome.stdout, want, "{python:?}: {outcome:?}");
+        let none =
+            run(shimmed(&python.path).args(["-c", ADVISED]).env("MEMENTO_CONF", "huge_waste:0"));
+        assert_eq!(none.stdout, "0 0\n", "{python:?}: {none:?}");
+    }
+}
+
 fn script(name: &str) -> String {
     directory("python").join(name).into_os_string().into_string().expect("the path is text")
 }

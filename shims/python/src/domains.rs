@@ -12,7 +12,7 @@ use crate::HEAP;
 use crate::install::before;
 use crate::interpreter::Allocator;
 use core::ffi::c_void;
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU64, Ordering};
 use memento_shim_abi::memento_alloc::c;
 
@@ -42,59 +42,32 @@ unsafe extern "C" fn calloc(_: *mut c_void, count: usize, size: usize) -> *mut c
     c::calloc(&HEAP, count, size)
 }
 
-unsafe extern "C" fn realloc(
-    context: *mut c_void,
-    object: *mut c_void,
-    size: usize,
-) -> *mut c_void {
+unsafe extern "C" fn realloc(_: *mut c_void, object: *mut c_void, size: usize) -> *mut c_void {
+    match NonNull::new(object.cast()) {
+        // SAFETY: CPython's contract: live and of this domain. What is resized to nothing stays
+        // allocated.
+        Some(object) => unsafe { HEAP.resize_or(object, size.max(1), resize_from_before) },
+        None => c::malloc(&HEAP, size),
+    }
+}
+
+unsafe extern "C" fn free(_: *mut c_void, object: *mut c_void) {
     // SAFETY: CPython's contract: null, or live and of this domain.
-    unsafe {
-        if !object.is_null() && HEAP.owns(object.cast()) {
-            // What CPython resizes to nothing stays allocated.
-            c::realloc(&HEAP, object, size.max(1))
-        } else {
-            realloc_slow(context, object, size)
-        }
-    }
+    unsafe { HEAP.free_or(object.cast(), free_from_before) }
 }
 
-unsafe extern "C" fn free(context: *mut c_void, object: *mut c_void) {
-    // SAFETY: CPython's contract: null, or live and of this domain. Null is in no heap.
-    unsafe {
-        if !HEAP.free_own(object.cast()) {
-            free_slow(context, object);
-        }
-    }
-}
-
-#[cold]
-#[inline(never)]
-unsafe fn realloc_slow(_: *mut c_void, object: *mut c_void, size: usize) -> *mut c_void {
-    if object.is_null() {
-        return c::malloc(&HEAP, size);
-    }
+/// Frees what the allocator handed out that served the domain before.
+unsafe fn free_from_before(object: NonNull<u8>) {
     let before = before();
-    // SAFETY: neither null nor memento's, so of the allocator that served the domain before.
-    unsafe { (before.realloc)(before.context, object, size) }
+    // SAFETY: the caller's object is live, and not memento's, so it is of that allocator.
+    unsafe { (before.free)(before.context, object.as_ptr().cast()) }
 }
 
-/// What is not in this thread's window: null, an object of another thread, a large one, or one from
-/// before.
-#[cold]
-#[inline(never)]
-unsafe fn free_slow(_: *mut c_void, object: *mut c_void) {
-    if object.is_null() {
-        return;
-    }
-    // SAFETY: CPython gives the object up, to whoever's it is.
-    unsafe {
-        if HEAP.owns(object.cast()) {
-            c::free(&HEAP, object);
-        } else {
-            let before = before();
-            (before.free)(before.context, object);
-        }
-    }
+/// Resizes what the allocator handed out that served the domain before.
+unsafe fn resize_from_before(object: NonNull<u8>, size: usize) -> *mut c_void {
+    let before = before();
+    // SAFETY: as in `free_from_before`.
+    unsafe { (before.realloc)(before.context, object.as_ptr().cast(), size) }
 }
 
 fn count(object: *mut c_void) -> *mut c_void {

@@ -3,12 +3,14 @@
 //! Why a function that the loader calls is early enough, and survives what CPython does later, on
 //! every version: DESIGN.md, "Python".
 
+use crate::HEAP;
 use crate::domains::{COUNTED, SERVED};
 use crate::environment::Environment;
 use crate::interpreter::{Allocator, Domain, Found, Interpreter};
 use crate::launch::{Choice, choice};
 use core::cell::UnsafeCell;
 use core::ffi::c_char;
+use memento_hal::soft::PagePolicy;
 use memento_shim_abi::memento_alloc::conf;
 use memento_shim_abi::runtime::c_int;
 
@@ -46,6 +48,13 @@ pub(crate) fn outcome() -> &'static Outcome {
 pub(crate) fn before() -> Allocator {
     outcome().before
 }
+
+/// What backs the memory. An interpreter has some 6 MiB resident besides its heap before it runs a
+/// script, so that a heap may waste more of its own than elsewhere; how much was chosen by the
+/// functions of `benches/functions`: see DESIGN.md, "Python".
+const PAGES: PagePolicy = PagePolicy { huge_waste: 80, process_bytes: 0, ..PagePolicy::DEFAULT };
+/// The same for the main thread's start, which is known to touch most of its first 2 MiB.
+const AT_START: PagePolicy = PagePolicy { footprint: 1_600_000, ..PAGES };
 
 /// The one function that the loader calls. It must not allocate more than it has to: the process may
 /// be none of Python's.
@@ -100,6 +109,7 @@ fn install(
         }
         Choice::None => {
             outcome.before = mem;
+            HEAP.begin(AT_START, PAGES);
             let served = if outcome.counted { COUNTED } else { SERVED };
             // SAFETY: `domains` keeps the contract, and knows who served before.
             unsafe {
