@@ -170,6 +170,16 @@ impl File {
         usize::try_from(got).ok()
     }
 
+    /// One `write`; whether all was written.
+    #[must_use]
+    pub(crate) fn write(&self, text: &[u8]) -> bool {
+        // SAFETY: the kernel reads `text`.
+        let written = unsafe {
+            libc::syscall(libc::SYS_write, c_long::from(self.0), text.as_ptr(), text.len())
+        };
+        usize::try_from(written) == Ok(text.len())
+    }
+
     /// Makes sure that `[offset, offset + bytes)` exists and has disk space behind it, so that
     /// writing to a mapping of it cannot raise `SIGBUS`. Where the file system cannot promise
     /// that, the file is only made long enough. `false` when there is no space.

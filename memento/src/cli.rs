@@ -16,6 +16,7 @@ use std::time::Duration;
 
 mod bench;
 mod bill;
+mod doctor;
 
 /// Memory management for functions that live for milliseconds.
 #[derive(Parser, Debug)]
@@ -32,6 +33,7 @@ Examples:
   memento run --report json --output r.json -- ./app
   memento run --report none -- ./app              only run it: no counting, nothing printed
   env $(memento env c) ./app                      without this command in between
+  memento doctor -- ./app                         is it served, and if not, why?
   memento record -o app.trace -- ./app            keep its operations …
   memento replay --hal emu app.trace              … and replay them on the emulated hardware
   memento bench                                   functions under memento and other allocators
@@ -57,6 +59,9 @@ Examples:
   memento run --hal emu --conf slow-memory.toml -- ./app
   memento run --report json --output report.json -- ./app")]
     Run(RunArgs),
+    /// Say whether memento serves a program, and what stands in the way
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::DoctorArgs),
     /// Print the variables that put a program on memento, as NAME=value lines
     #[command(after_help = "\
 Examples:
@@ -227,6 +232,7 @@ impl Command {
             }
             Self::Bench(args) => bench::run(args),
             Self::Bill(args) => bill::run(args),
+            Self::Doctor(args) => doctor::run(args),
             Self::Measure(args) => {
                 let environment = args.set.iter().map(assignment).collect::<Result<_>>()?;
                 let job = Job { command: args.command, environment };

@@ -2,7 +2,7 @@
 //! one.
 //!
 //! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`mod@env`],
-//! [`replay`], [`record`], [`mod@bench`], [`bill`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
+//! [`replay`], [`record`], [`mod@bench`], [`bill`], [`doctor`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
 //! shared objects, [`program`] says whether a program can load them, [`counters`] collects what
 //! they counted, [`report`] shows it; [`allocators`] are what is compared, [`html`] makes pages.
 //!
@@ -15,6 +15,7 @@ pub mod bill;
 pub mod cli;
 pub mod conf;
 pub mod counters;
+pub mod doctor;
 pub mod engine;
 pub mod env;
 pub mod exit;

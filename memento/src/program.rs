@@ -74,7 +74,7 @@ pub fn obstacle(program: &OsStr) -> Option<Obstacle> {
 const EI_CLASS: usize = 4;
 
 /// Finds the file that `execvp` would execute.
-fn find(program: &OsStr) -> Result<PathBuf, Obstacle> {
+pub(crate) fn find(program: &OsStr) -> Result<PathBuf, Obstacle> {
     if program.as_bytes().contains(&b'/') {
         let path = PathBuf::from(program);
         return match path.metadata() {

@@ -5,9 +5,10 @@
 //! they survive `_exit` and `SIGKILL`, and the file's existence proves that the object was loaded.
 //!
 //! [`layout`] is the file's format and the safe reader; [`writer`] makes and maps the file;
-//! [`CountingObserver`] counts into it. Nothing here knows who reads the numbers.
+//! [`CountingObserver`] counts into it. [`doctor`] leaves a note beside it. Nothing here knows who reads the numbers.
 
 mod counting;
+pub mod doctor;
 pub mod layout;
 pub mod writer;
 

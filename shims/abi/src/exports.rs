@@ -51,6 +51,22 @@ macro_rules! at_load {
     };
 }
 
+/// Runs an expression when the process ends through `exit`, after the program's own handlers.
+#[macro_export]
+macro_rules! at_end {
+    ($run:expr) => {
+        /// Called by the loader.
+        extern "C" fn at_end() {
+            $run
+        }
+
+        /// The loader's list of functions to call.
+        #[used]
+        #[unsafe(link_section = ".fini_array")]
+        static AT_END: extern "C" fn() = at_end;
+    };
+}
+
 /// Safety of all of these: the C standard's contract of the function of that name.
 #[doc(hidden)]
 #[macro_export]

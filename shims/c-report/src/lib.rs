@@ -17,7 +17,7 @@ mod node_stats;
 mod stats;
 
 use memento_alloc::Memento;
-use memento_alloc::report::CountingObserver;
+use memento_alloc::report::{CountingObserver, doctor};
 use memento_hal::soft::Soft;
 
 memento_shim_abi::export!(
@@ -26,3 +26,4 @@ memento_shim_abi::export!(
 );
 memento_shim_v8::export_mapping_calls!(V8_PAGES);
 memento_shim_abi::at_load!(HEAP.observer().start());
+memento_shim_abi::at_end!(doctor::leave(&[stats::write, node_stats::write]));

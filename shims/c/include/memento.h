@@ -39,9 +39,9 @@ size_t memento_python_stats_json(char *buffer, size_t bytes);
 /* The pages of V8's heap, of 256 KiB each, likewise; in libmemento_node.so and
  * libmemento_all.so:
  *
- *     {"schema": "memento.node/1", "heap_pages": {"used": 24, "kept": 3}, "left_alone": "..."}
+ *     {"schema": "memento.node/1", "heap_pages": {"used": 24, "kept": 3, "peak": 31}, "left_alone": "..."}
  *
- * "kept": free, with memory behind them. No heap_pages: no V8. "left_alone": why V8's pages are not
+ * "kept": free, with memory behind them; "peak": most in use at a time. No heap_pages: no V8. "left_alone": why V8's pages are not
  * memento's, if they are not. */
 size_t memento_node_stats_json(char *buffer, size_t bytes);
 

@@ -11,7 +11,8 @@ unsafe extern "C" fn memento_node_stats_json(buffer: *mut u8, bytes: usize) -> u
     unsafe { c::stats_json(buffer, bytes, write) }
 }
 
-fn write(into: &mut [u8]) -> usize {
+/// The document.
+pub(crate) fn write(into: &mut [u8]) -> usize {
     let mut json = Json::new(into);
     json.open("{");
     json.text("schema", "memento.node/1");
@@ -21,6 +22,7 @@ fn write(into: &mut [u8]) -> usize {
         json.open("{");
         json.number("used", used as u64);
         json.number("kept", kept as u64);
+        json.number("peak", V8_PAGES.peak() as u64);
         json.close("}");
         if V8_PAGES.is_refused() {
             json.text("left_alone", "the address space is limited, or no range could be had");

@@ -13,7 +13,8 @@ unsafe extern "C" fn memento_python_stats_json(buffer: *mut u8, bytes: usize) ->
     unsafe { c::stats_json(buffer, bytes, write) }
 }
 
-fn write(into: &mut [u8]) -> usize {
+/// The document.
+pub(crate) fn write(into: &mut [u8]) -> usize {
     let outcome = outcome();
     let mut json = Json::new(into);
     json.open("{");

@@ -250,10 +250,15 @@ impl V8Pages {
         self.with(|inner| while self.give_back(inner, UNITS) {});
     }
 
-    /// What the pages are at the moment: units in use, and kept.
+    /// How many units are in use and kept at the moment.
     pub fn usage(&self) -> (usize, usize) {
         let counts = |inner: &mut Inner| (inner.units.open_units(), inner.units.kept_units());
         self.with(counts).unwrap_or((0, 0))
+    }
+
+    /// Most units that were in use at a time.
+    pub fn peak(&self) -> usize {
+        self.with(|inner| inner.units.peak_units()).unwrap_or(0)
     }
 
     /// Whether there is no range, so that V8's pages are where the kernel puts them.

@@ -62,6 +62,8 @@ pub struct Units {
     /// One more than the highest unit that was ever taken.
     end: usize,
     open: usize,
+    /// Most units that were open at a time.
+    peak: usize,
     kept: usize,
     /// The units that were opened last, one more than their numbers; 0: none yet.
     latest: [usize; LATEST],
@@ -78,6 +80,7 @@ impl Units {
             lowest: 0,
             end: 0,
             open: 0,
+            peak: 0,
             kept: 0,
             latest: [0; LATEST],
             next: 0,
@@ -112,6 +115,7 @@ impl Units {
         let dirty = closed && flags & DIRTY != 0;
         self.kept -= usize::from(dirty);
         self.open += usize::from(closed);
+        self.peak = self.peak.max(self.open);
         self.flags[unit] = TAKEN | OPEN | DIRTY;
         if closed {
             self.latest[self.next] = unit + 1;
@@ -162,6 +166,11 @@ impl Units {
     /// Units in use.
     pub fn open_units(&self) -> usize {
         self.open
+    }
+
+    /// Most units that were in use at a time.
+    pub fn peak_units(&self) -> usize {
+        self.peak
     }
 
     /// Units that hold memory without being in use.
@@ -283,6 +292,7 @@ mod tests {
     fn counts_follow_from_the_states() {
         let mut units = units();
         let (mut taken, mut open, mut dirty) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut peak = 0;
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         for _ in 0..20_000 {
             state ^= state << 13;
@@ -320,6 +330,8 @@ mod tests {
                 _ => {}
             }
             assert_eq!(units.open_units(), open.len());
+            peak = peak.max(open.len());
+            assert_eq!(units.peak_units(), peak);
             assert_eq!(units.kept_units(), dirty.difference(&open).count());
         }
     }
