@@ -5,7 +5,7 @@ use crate::env::Runtime;
 use crate::exit;
 use crate::hal::HalName;
 use crate::report::{Destination, Format};
-use crate::{env, record, replay, run, trace};
+use crate::{calibrate, env, record, replay, run, trace};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -17,6 +17,7 @@ use std::time::Duration;
 mod bench;
 mod bill;
 mod doctor;
+mod profile;
 
 /// Memory management for functions that live for milliseconds.
 #[derive(Parser, Debug)]
@@ -38,6 +39,7 @@ Examples:
   memento replay --hal emu app.trace              … and replay them on the emulated hardware
   memento bench                                   functions under memento and other allocators
   memento bench --export page.html -- ./app       the same for a program of your own
+  memento profile -- ./app                        what it asks of its allocator, and what that costs
   memento bill -- ./app                           what it costs, without and with memento
 
 Exit codes:
@@ -92,6 +94,12 @@ Examples:
     /// Price a program's runs without and with memento, as providers bill and as they could
     #[command(after_help = bill::HELP)]
     Bill(bill::BillArgs),
+    /// Say what a program asks of its allocator: sizes, lifetimes, threads, time
+    #[command(after_help = profile::HELP)]
+    Profile(profile::ProfileArgs),
+    /// Measure what memory management costs in this process
+    #[command(name = calibrate::SUBCOMMAND, hide = true)]
+    Calibrate,
     /// Run a program from a tiny process and write its costs
     #[command(name = isolated::SUBCOMMAND, hide = true)]
     Measure(MeasureArgs),
@@ -233,6 +241,11 @@ impl Command {
             Self::Bench(args) => bench::run(args),
             Self::Bill(args) => bill::run(args),
             Self::Doctor(args) => doctor::run(args),
+            Self::Profile(args) => profile::run(args),
+            Self::Calibrate => {
+                println!("{}", serde_json::to_string(&calibrate::Costs::measure()?)?);
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Measure(args) => {
                 let environment = args.set.iter().map(assignment).collect::<Result<_>>()?;
                 let job = Job { command: args.command, environment };

@@ -2,9 +2,10 @@
 //! one.
 //!
 //! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`mod@env`],
-//! [`replay`], [`record`], [`mod@bench`], [`bill`], [`doctor`]. Below them: [`engine`] runs and measures programs, [`preload`] finds the
+//! [`replay`], [`record`], [`mod@bench`], [`bill`], [`profile`], [`doctor`]. Below them: [`engine`] runs
+//! and measures programs, [`preload`] finds the
 //! shared objects, [`program`] says whether a program can load them, [`counters`] collects what
-//! they counted, [`report`] shows it; [`allocators`] are what is compared, [`html`] makes pages.
+//! they counted, [`report`] shows it; [`allocators`] are what is compared, [`html`] makes pages, [`calibrate`] measures what operations cost.
 //!
 //! The allocator never calls into this crate; the two meet in files and environment variables.
 #![forbid(unsafe_code)]
@@ -12,6 +13,7 @@
 pub mod allocators;
 pub mod bench;
 pub mod bill;
+pub mod calibrate;
 pub mod cli;
 pub mod conf;
 pub mod counters;
@@ -22,6 +24,7 @@ pub mod exit;
 pub mod hal;
 pub mod html;
 pub mod preload;
+pub mod profile;
 pub mod program;
 pub mod record;
 pub mod replay;

@@ -5,7 +5,7 @@ mod common;
 use common::{memento, output, stderr, stdout};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// Only the allocators that are there on every machine, and few rounds.
 const FEW: [&str; 4] = ["bench", "--only=stock,memento,memento-emu", "--runs=2", "--watched=1"];
@@ -71,23 +71,9 @@ fn opened_in_a_browser(page: &Path, directory: &Path) {
     let html = std::fs::read_to_string(page).unwrap();
     let own = html.replace("http://www.w3.org/2000/svg", "");
     assert!(!own.contains("http:") && !own.contains("https:"), "self-contained");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let need = "cd \"$0\" && . scripts/need.sh && need chromium chromium";
-    let there = Command::new("bash").args(["-c", need]).arg(&root).status().unwrap();
-    assert!(there.success(), "this test needs Debian's package chromium");
-    let mut chromium = Command::new("chromium");
-    chromium.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--dump-dom",
-    ]);
-    chromium.arg(format!("--user-data-dir={}", directory.join("chromium").display()));
-    let out = chromium.arg(format!("file://{}", page.display())).output().unwrap();
-    let dom = stdout(&out);
+    let dom = common::browser(page, directory);
     let count = |text: &str| dom.matches(text).count();
-    assert_eq!(count("<section class=\"workload\">"), 2, "{}", stderr(&out));
+    assert_eq!(count("<section class=\"workload\">"), 2, "{dom}");
     // Time and memory for each workload, and the means.
     assert_eq!((count("<svg "), count("</svg>")), (5, 5));
     assert_eq!(count("<tr class=\"result\">"), 6, "a row for each workload and allocator");

@@ -114,7 +114,9 @@ pub fn columns(
         let at = text("tick", LEFT - 6.0, y(value) + 4.0, &show(value));
         plot = plot.add(at.set("text-anchor", "end"));
     }
-    let every = (40.0 / each).ceil().max(1.0) as usize;
+    // Labels stand apart: a character of this font is some 6.5 pixels wide.
+    let longest = columns.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+    let every = ((6.5 * longest as f64 + 6.0) / each).ceil().max(1.0) as usize;
     for (index, (label, value)) in columns.iter().enumerate() {
         let left = LEFT + each * index as f64;
         let bar = Rectangle::new()

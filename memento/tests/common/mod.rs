@@ -68,3 +68,18 @@ pub fn stdout(output: &Output) -> String {
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// Has Chromium lay a page out, and returns what it made of it.
+pub fn browser(page: &Path, directory: &Path) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let need = "cd \"$0\" && . scripts/need.sh && need chromium chromium";
+    let there = Command::new("bash").args(["-c", need]).arg(&root).status().unwrap();
+    assert!(there.success(), "this test needs Debian's package chromium");
+    let mut chromium = Command::new("chromium");
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+    chromium.arg(format!("--user-data-dir={}", directory.join("chromium").display()));
+    let out =
+        chromium.arg("--dump-dom").arg(format!("file://{}", page.display())).output().unwrap();
+    assert!(out.status.success(), "{}", stderr(&out));
+    stdout(&out)
+}

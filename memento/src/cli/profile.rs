@@ -1,0 +1,141 @@
+//! `memento profile`.
+
+use super::bench::seconds;
+use crate::allocators::Allocator;
+use crate::bench::launch::Launcher;
+use crate::bench::measure::Runner;
+use crate::bench::workload::Workload;
+use crate::calibrate::Costs;
+use crate::engine::watch;
+use crate::profile::count::{Counter, Counts};
+use crate::profile::document::{Document, SCHEMA, Time, shares};
+use crate::profile::show;
+use crate::record::{Recording, events};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What `--help` says below the options.
+pub(super) const HELP: &str = "\
+Runs the program twice: once recorded, for sizes and lifetimes, with its streams passing through; and once as it is, \
+its output thrown away, for its time and memory. Then it measures what malloc, free, page faults and mappings cost on \
+this machine, and estimates the time that the program spends on them.
+
+Examples:
+  memento profile -- python3 app.py
+  memento profile --export profile.html --export profile.json -- ./app
+  memento profile --once -- ./app-that-must-not-run-twice
+
+Exit codes: the program's own; 125 memento itself failed; 126, 127 it cannot be executed, or is not there.";
+
+/// What the estimate leaves out.
+const HOT: &str = "malloc and free are priced by their hot paths, with everything in the caches: the least that they \
+    cost; heap pages are those of the most anonymous memory seen, without what was given back and faulted in again";
+
+#[derive(Args, Debug)]
+pub(super) struct ProfileArgs {
+    /// Write the profile to a file: .json or .html. Repeatable
+    #[arg(long, value_name = "FILE")]
+    export: Vec<PathBuf>,
+    /// Run the program only once: without times
+    #[arg(long)]
+    once: bool,
+    /// Time limit of the second execution, in seconds
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    timeout: Duration,
+    /// Print nothing on stderr
+    #[arg(long, short)]
+    quiet: bool,
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(args: ProfileArgs) -> Result<ExitCode> {
+    let files = args.export.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
+    let recording = Recording::of(args.command.clone())?;
+    let written = profiled(&args, &recording, files);
+    Ok(super::end(recording.exit, written))
+}
+
+fn profiled(args: &ProfileArgs, recording: &Recording, files: Vec<(File, PathBuf)>) -> Result<()> {
+    let images = recording.files()?;
+    let mut notes = Vec::new();
+    if images.len() > 1 {
+        let others = images.len() - 1;
+        notes.push(format!(
+            "{others} other processes or images of the program are not in these numbers"
+        ));
+    }
+    let counts = counts(recording)?;
+    let workload = Workload::command(args.command.clone(), Vec::new());
+    let time = if args.once {
+        None
+    } else {
+        match time(&workload, args.timeout, &counts) {
+            Ok(time) => {
+                notes.push(HOT.to_owned());
+                Some(time)
+            }
+            Err(error) => {
+                notes.push(format!("no times: run a second time, {error:#}"));
+                None
+            }
+        }
+    };
+    let document = Document {
+        schema: SCHEMA.into(),
+        command: workload.words(),
+        exit: recording.exit,
+        shares: shares(&counts),
+        counts,
+        time,
+        notes,
+    };
+    if !args.quiet {
+        let text = show::text(&document);
+        std::io::stderr().lock().write_all(text.as_bytes()).context("cannot write the profile")?;
+    }
+    for (mut file, path) in files {
+        let text = if path.extension().is_some_and(|e| e == "html") {
+            show::html(&document)?
+        } else {
+            serde_json::to_string_pretty(&document)? + "\n"
+        };
+        let written = file.write_all(text.as_bytes());
+        written.with_context(|| format!("cannot write all of {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Counts what the program's last image did.
+pub(super) fn counts(recording: &Recording) -> Result<Counts> {
+    let files = recording.files()?;
+    let begin = |_: &str| Ok(Counter::new());
+    let (counter, _) = events(&files[0], begin, |counter, event| Ok(counter.event(event)?))?;
+    Ok(counter.finish())
+}
+
+/// Runs the program as it is, and estimates its time in memory management.
+pub(super) fn time(workload: &Workload, limit: Duration, counts: &Counts) -> Result<Time> {
+    let memento = std::env::current_exe().context("no name of this program")?;
+    let stock = Allocator::stock();
+    let mut launcher = Launcher::new(memento, limit, watch::INTERVAL);
+    let sample = launcher.run(workload, &stock)?;
+    let watched = launcher.watch(workload, &stock)?;
+    let heap = watched.curve.looks.iter().map(|look| look.anonymous_bytes).max().unwrap_or(0);
+    let cpu_ns = (sample.user_ns + sample.system_ns) as f64;
+    Ok(Time::estimate(counts, Costs::under(&stock)?, cpu_ns, sample.minor_faults, heap))
+}
+
+fn open(path: &Path) -> Result<(File, PathBuf)> {
+    let is_known = path.extension().is_some_and(|e| e == "json" || e == "html");
+    ensure!(is_known, "{}: a file for a profile ends in .json or .html", path.display());
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((file, path.to_owned()))
+}
