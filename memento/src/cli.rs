@@ -18,6 +18,7 @@ mod bench;
 mod bill;
 mod doctor;
 mod profile;
+mod project;
 
 /// Memory management for functions that live for milliseconds.
 #[derive(Parser, Debug)]
@@ -40,6 +41,7 @@ Examples:
   memento bench                                   functions under memento and other allocators
   memento bench --export page.html -- ./app       the same for a program of your own
   memento profile -- ./app                        what it asks of its allocator, and what that costs
+  memento project -- ./app                        what the hardware would do for it: an estimate
   memento bill -- ./app                           what it costs, without and with memento
 
 Exit codes:
@@ -97,6 +99,9 @@ Examples:
     /// Say what a program asks of its allocator: sizes, lifetimes, threads, time
     #[command(after_help = profile::HELP)]
     Profile(profile::ProfileArgs),
+    /// Estimate what the hardware would do for a program, or for the suite's functions
+    #[command(after_help = project::HELP)]
+    Project(project::ProjectArgs),
     /// Measure what memory management costs in this process
     #[command(name = calibrate::SUBCOMMAND, hide = true)]
     Calibrate,
@@ -242,6 +247,7 @@ impl Command {
             Self::Bill(args) => bill::run(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Profile(args) => profile::run(args),
+            Self::Project(args) => project::run(args),
             Self::Calibrate => {
                 println!("{}", serde_json::to_string(&calibrate::Costs::measure()?)?);
                 Ok(ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 //! one.
 //!
 //! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`mod@env`],
-//! [`replay`], [`record`], [`mod@bench`], [`bill`], [`profile`], [`doctor`]. Below them: [`engine`] runs
+//! [`replay`], [`record`], [`mod@bench`], [`bill`], [`profile`], [`project`], [`doctor`]. Below them: [`engine`] runs
 //! and measures programs, [`preload`] finds the
 //! shared objects, [`program`] says whether a program can load them, [`counters`] collects what
 //! they counted, [`report`] shows it; [`allocators`] are what is compared, [`html`] makes pages, [`calibrate`] measures what operations cost.
@@ -26,6 +26,7 @@ pub mod html;
 pub mod preload;
 pub mod profile;
 pub mod program;
+pub mod project;
 pub mod record;
 pub mod replay;
 pub mod report;

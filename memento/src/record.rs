@@ -5,6 +5,7 @@
 
 use crate::counters::{Collector, ImageFile};
 use crate::engine::child;
+use crate::engine::isolated::Isolated;
 use crate::engine::{Exit, Job};
 use crate::hal::HalName;
 use crate::preload::{self, Instrument};
@@ -44,13 +45,32 @@ impl Recording {
     /// # Errors
     /// If the object is not found, or the program could not be run. The program's own failure is none.
     pub fn of(command: Vec<OsString>) -> Result<Self> {
-        let object = preload::find(HalName::Soft, Instrument::Record)?;
         let collector = Collector::new()?;
         let obstacle = command.first().and_then(|p| program::obstacle(p));
-        let mut environment = preload::variables(&object, HalName::Soft);
-        environment.push(("MEMENTO_TRACE".into(), collector.path().into()));
+        let environment = Self::environment(&collector)?;
         let ended = child::run(&Job { command, environment })?;
         Ok(Self { exit: ended.sample.exit, collector, root: ended.pid, obstacle })
+    }
+
+    /// Runs `job` under it from a process of its own, its output thrown away.
+    ///
+    /// # Errors
+    /// As [`Recording::of`]; also if the program took too long.
+    pub fn isolated(job: &Job, executor: &Isolated) -> Result<Self> {
+        let collector = Collector::new()?;
+        let obstacle = job.command.first().and_then(|p| program::obstacle(p));
+        let mut job = job.clone();
+        job.environment.extend(Self::environment(&collector)?);
+        let caught = executor.catch(&job)?;
+        Ok(Self { exit: caught.sample.exit, collector, root: caught.pid, obstacle })
+    }
+
+    /// The variables that have a program recorded.
+    fn environment(collector: &Collector) -> Result<Vec<(OsString, OsString)>> {
+        let object = preload::find(HalName::Soft, Instrument::Record)?;
+        let mut environment = preload::variables(&object, HalName::Soft);
+        environment.push(("MEMENTO_TRACE".into(), collector.path().into()));
+        Ok(environment)
     }
 
     /// The raw files: that of the program's last image first, what it became by `exec`.

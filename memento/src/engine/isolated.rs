@@ -8,6 +8,7 @@
 use super::rounds::Executor;
 use super::sample::{Job, Sample};
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -35,9 +36,19 @@ pub struct Isolated {
     limit: Option<Duration>,
 }
 
+/// What the other side writes.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    pid: u32,
+    #[serde(flatten)]
+    sample: Sample,
+}
+
 /// A program that was run with its output caught.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caught {
+    /// Its process id.
+    pub pid: u32,
     /// What it cost.
     pub sample: Sample,
     /// The beginning of what it wrote to its standard output.
@@ -73,9 +84,9 @@ impl Isolated {
             command.stdin(Stdio::null()).stdout(out.try_clone()?);
             Ok(())
         });
-        let (sample, stderr) = sample?;
+        let (Written { pid, sample }, stderr) = sample?;
         let stdout = text(out, 0)?;
-        Ok(Caught { sample, stdout, stderr })
+        Ok(Caught { pid, sample, stdout, stderr })
     }
 
     /// Runs `job`; returns its sample and the end of what it wrote to standard error, if that was caught.
@@ -83,7 +94,7 @@ impl Isolated {
         &self,
         job: &Job,
         streams: impl FnOnce(&mut Command) -> Result<()>,
-    ) -> Result<(Sample, String)> {
+    ) -> Result<(Written, String)> {
         let file = tempfile::NamedTempFile::new().context("cannot make a file for the sample")?;
         // A file, not a pipe: what the program leaves running in the background may hold it open.
         let errors = tempfile::tempfile().context("cannot make a file for error messages")?;
@@ -126,7 +137,7 @@ fn text(mut file: File, from: u64) -> Result<String> {
 
 impl Executor for Isolated {
     fn execute(&mut self, job: &Job) -> Result<Sample> {
-        self.measure(job, |_| Ok(())).map(|(sample, _)| sample)
+        self.measure(job, |_| Ok(())).map(|(written, _)| written.sample)
     }
 }
 
@@ -139,5 +150,6 @@ pub fn measure(job: &Job, limit: Option<Duration>, output: &std::path::Path) -> 
     let ended = super::child::run_within(job, limit)?;
     let file =
         File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
-    serde_json::to_writer(file, &ended.sample).context("cannot write the sample")
+    let written = Written { pid: ended.pid, sample: ended.sample };
+    serde_json::to_writer(file, &written).context("cannot write the sample")
 }

@@ -81,11 +81,12 @@ pub fn parse(input: impl BufRead) -> Result<Trace, TraceError> {
 pub fn parse_as(input: impl BufRead, format: Format) -> Result<Trace, TraceError> {
     let mut builder = Builder::default();
     trace::read(input, format, &mut |event| builder.event(event))?;
-    Ok(builder.trace)
+    Ok(builder.finish())
 }
 
+/// Makes a checked trace of events.
 #[derive(Default)]
-struct Builder {
+pub struct Builder {
     trace: Trace,
     /// Thread numbers of the file → ours.
     threads: HashMap<u64, u32>,
@@ -102,7 +103,11 @@ struct Object {
 }
 
 impl Builder {
-    fn event(&mut self, event: Event) -> Result<(), Problem> {
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// If it makes no sense after those before it.
+    pub fn event(&mut self, event: Event) -> Result<(), Problem> {
         let action = match event.action {
             EventAction::Alloc { id, size, align } => {
                 self.alloc(id, Request { size: size_of(size)?, align: align_of(align)? })?
@@ -113,6 +118,11 @@ impl Builder {
         let thread = self.thread(event.thread)?;
         self.trace.operations.push(Operation { thread, action });
         Ok(())
+    }
+
+    /// The trace of all events.
+    pub fn finish(self) -> Trace {
+        self.trace
     }
 
     fn thread(&mut self, number: u64) -> Result<u32, Problem> {

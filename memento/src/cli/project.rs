@@ -1,0 +1,267 @@
+//! `memento project`.
+
+use super::bench::{Bar, seconds};
+use crate::allocators::Allocator;
+use crate::bench::launch::Launcher;
+use crate::bench::measure::{Progress, Runner};
+use crate::bench::suite::{Entry, Size, Suite};
+use crate::bench::workload::Workload;
+use crate::calibrate::Costs;
+use crate::conf;
+use crate::engine::isolated::{Isolated, Output};
+use crate::engine::stats::median;
+use crate::engine::{Job, watch};
+use crate::exit;
+use crate::profile::count::Counter;
+use crate::project::{ASSUMPTIONS, Document, PUBLISHED, Part, Projected, Projection, SCHEMA, mean};
+use crate::record::{Recording, events};
+use crate::replay::emu;
+use crate::replay::trace::Builder;
+use crate::units::{grouped, seconds as shown};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use memento_hal::emulator::Params;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What `--help` says below the options.
+pub(super) const HELP: &str = "\
+An estimate, to first order: what the program spends on small objects now, by its operations and what each costs on \
+this machine, is replaced by the cycles that the emulated hardware takes for the same operations. It is printed with \
+the costs, with every assumption, and beside what the paper publishes.
+
+Examples:
+  memento project                                  the suite's functions
+  memento project python/json_loads --size full
+  memento project --export p.json -- ./app
+  memento project --conf slow-memory.toml -- ./app  with other parameters of the hardware
+
+Exit codes: 0 all was projected; 1 a program failed; 125 memento itself failed; 130 interrupted.";
+
+#[derive(Args, Debug)]
+pub(super) struct ProjectArgs {
+    /// Which functions of the suite: a language, a function, or LANGUAGE/FUNCTION
+    #[arg(value_name = "SUITE", conflicts_with = "command")]
+    suite: Vec<String>,
+    /// How much the suite's functions have to do
+    #[arg(long, value_enum, default_value_t)]
+    size: Size,
+    /// The emulator's parameters, section [emulator] of a TOML file
+    #[arg(long, value_name = "FILE")]
+    conf: Option<PathBuf>,
+    /// Runs that the CPU time is the median of
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..10_000))]
+    runs: u64,
+    /// Time limit of one execution, in seconds
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    timeout: Duration,
+    /// Set a variable for the programs. Repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+    /// Write the projection to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    /// Print no progress, and no table
+    #[arg(long, short)]
+    quiet: bool,
+    /// A program and its arguments, instead of the suite
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(args: ProjectArgs) -> Result<ExitCode> {
+    let params = conf::parameters(args.conf.as_deref())?;
+    let export = args
+        .export
+        .as_ref()
+        .map(|path| File::create(path).with_context(|| format!("cannot write {}", path.display())));
+    let export = export.transpose()?;
+    let set = args.env.iter().map(super::assignment).collect::<Result<Vec<_>>>()?;
+    let entries = match &args.command[..] {
+        [] => Suite::open()?.select(&args.suite, args.size)?,
+        command => vec![Entry::Ready(Workload::command(command.to_vec(), Vec::new()))],
+    };
+    let memento = std::env::current_exe().context("no name of this program")?;
+    let mut launcher = Launcher::new(memento.clone(), args.timeout, watch::INTERVAL);
+    launcher.heed_interrupts()?;
+    let costs = Costs::under(&Allocator::stock())?;
+    let executor = Isolated::new(memento, Output::Discard).within(args.timeout);
+    let mut bar = Bar::new(entries.len(), args.quiet);
+    let mut workloads = Vec::new();
+    for entry in entries {
+        if launcher.is_interrupted() {
+            break;
+        }
+        workloads.push(match entry {
+            Entry::Skipped(name, why) => Projected { name, skipped: Some(why), projection: None },
+            Entry::Ready(mut workload) => {
+                if workload.name.starts_with("python/") {
+                    workload.environment.push(("PYTHONMALLOC".into(), "malloc".into()));
+                }
+                workload.environment.extend(set.iter().cloned());
+                let made = projection(
+                    &workload,
+                    args.runs,
+                    &params,
+                    &costs,
+                    &executor,
+                    &mut launcher,
+                    &mut bar,
+                );
+                let (skipped, projection) = match made {
+                    Ok(projection) => (None, Some(projection)),
+                    Err(error) => (Some(format!("{error:#}")), None),
+                };
+                Projected { name: workload.name, skipped, projection }
+            }
+        });
+        bar.next();
+    }
+    bar.clear();
+    let document = document(costs, &params, workloads);
+    if !args.quiet {
+        std::io::stdout()
+            .lock()
+            .write_all(text(&document).as_bytes())
+            .context("cannot write the table")?;
+    }
+    if let Some((mut file, path)) = export.zip(args.export) {
+        let text = serde_json::to_string_pretty(&document)? + "\n";
+        let written = file.write_all(text.as_bytes());
+        written.with_context(|| format!("cannot write all of {}", path.display()))?;
+    }
+    Ok(match () {
+        () if launcher.is_interrupted() => ExitCode::from(exit::INTERRUPTED),
+        () if document.workloads.iter().any(|w| w.projection.is_none()) => ExitCode::FAILURE,
+        () => ExitCode::SUCCESS,
+    })
+}
+
+fn document(costs: Costs, params: &Params, workloads: Vec<Projected>) -> Document {
+    let parameter = |name: &str| (name.to_owned(), params.get(name).unwrap_or_default());
+    Document {
+        schema: SCHEMA,
+        kind: "first-order estimate",
+        costs,
+        parameters: Params::FIELDS.iter().map(|field| parameter(field.name)).collect(),
+        assumptions: ASSUMPTIONS.to_vec(),
+        published: PUBLISHED.into(),
+        mean_speedup: mean(&workloads),
+        workloads,
+    }
+}
+
+fn projection(
+    workload: &Workload,
+    runs: u64,
+    params: &Params,
+    costs: &Costs,
+    executor: &Isolated,
+    launcher: &mut Launcher,
+    bar: &mut Bar,
+) -> Result<Projection> {
+    let stock = Allocator::stock();
+    let mut times = Vec::new();
+    for number in 0..runs {
+        if launcher.is_interrupted() {
+            bail!("interrupted");
+        }
+        bar.step(
+            number as f64 / (runs + 2) as f64,
+            &format!("{}, run {}", workload.name, number + 1),
+        );
+        let sample = launcher.run(workload, &stock)?;
+        times.push((sample.user_ns + sample.system_ns) as f64);
+    }
+    bar.step(runs as f64 / (runs + 2) as f64, &format!("{}, recorded", workload.name));
+    let job = Job { command: workload.command.clone(), environment: workload.environment.clone() };
+    let recording = Recording::isolated(&job, executor)?;
+    ensure!(recording.exit.is_success(), "it failed while it was recorded: {:?}", recording.exit);
+    let files = recording.files()?;
+    let begin = |_: &str| Ok((Counter::new(), Builder::default()));
+    let ((counter, builder), _) = events(&files[0], begin, |(counter, builder), event| {
+        counter.event(event)?;
+        Ok(builder.event(*event)?)
+    })?;
+    bar.step((runs + 1) as f64 / (runs + 2) as f64, &format!("{}, emulated", workload.name));
+    let hardware = emu::replay(&builder.finish(), params)?;
+    let cpu_ns = median(&times).context("it was not run")?;
+    Projection::new(&counter.finish(), &hardware, cpu_ns, costs)
+        .context("by this estimate more would be saved than there is: it cannot be right here")
+}
+
+fn text(document: &Document) -> String {
+    let costs = &document.costs;
+    let mut out = "A first-order estimate of what the hardware would do.\n".to_owned();
+    let small = costs.object(64);
+    for (name, ns) in [
+        ("malloc of 64 bytes, hot", small.alloc_ns),
+        ("free of it, hot", small.free_ns),
+        ("page fault", costs.fault_ns),
+        ("mmap of 1 MiB", costs.map_ns),
+        ("munmap of it", costs.unmap_ns),
+    ] {
+        let _ = writeln!(out, "  {name:<24} {:>10} {:>8.0} cycles", shown(ns), costs.cycles(ns));
+    }
+    let _ = writeln!(out, "  at {:.0} MHz\n", costs.mhz);
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.add_row([
+        "", "CPU now", "allocs", "now", "then", "frees", "now", "then", "pages", "now", "then",
+        "saved", "speed-up", "split",
+    ]);
+    for workload in &document.workloads {
+        if let Some(projection) = &workload.projection {
+            table.add_row(row(&workload.name, projection));
+        }
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((2, 0));
+        column.set_cell_alignment(if index == 0 {
+            CellAlignment::Left
+        } else {
+            CellAlignment::Right
+        });
+    }
+    for line in table.lines() {
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    for workload in &document.workloads {
+        if let Some(why) = &workload.skipped {
+            let _ = writeln!(out, "  {}: not projected: {why}", workload.name);
+        }
+    }
+    if let Some(mean) = document.mean_speedup {
+        let _ = writeln!(out, "  geometric mean of the speed-ups: {:.1} %", 100.0 * (mean - 1.0));
+    }
+    out.push_str("\npublished\n");
+    for (what, value) in PUBLISHED {
+        let _ = writeln!(out, "  {what}: {value}");
+    }
+    out.push_str("\nassumptions\n");
+    for assumption in ASSUMPTIONS {
+        let _ = writeln!(out, "  {assumption}");
+    }
+    out
+}
+
+fn row(name: &str, projection: &Projection) -> Vec<String> {
+    let mut row = vec![name.to_owned(), shown(projection.cpu_ns)];
+    for Part { count, software_ns, hardware_ns, .. } in
+        [projection.alloc, projection.free, projection.pages]
+    {
+        row.extend([grouped(count), shown(software_ns), shown(hardware_ns)]);
+    }
+    row.push(format!("{:.1} %", 100.0 * projection.saved_ns() / projection.cpu_ns));
+    row.push(format!("{:.1} %", 100.0 * (projection.speedup - 1.0)));
+    row.push(projection.split().map_or("–".into(), |split| {
+        split.map(|share| format!("{:.0}", 100.0 * share)).join("/")
+    }));
+    row
+}
