@@ -19,6 +19,7 @@ mod bill;
 mod doctor;
 mod profile;
 mod project;
+mod warm;
 
 /// Memory management for functions that live for milliseconds.
 #[derive(Parser, Debug)]

@@ -2,7 +2,7 @@
 //! one.
 //!
 //! [`cli`] reads the command line and hands each subcommand to its module: [`run`], [`mod@env`],
-//! [`replay`], [`record`], [`mod@bench`], [`bill`], [`profile`], [`project`], [`doctor`]. Below them: [`engine`] runs
+//! [`replay`], [`record`], [`mod@bench`], [`warm`], [`bill`], [`profile`], [`project`], [`doctor`]. Below them: [`engine`] runs
 //! and measures programs, [`preload`] finds the
 //! shared objects, [`program`] says whether a program can load them, [`counters`] collects what
 //! they counted, [`report`] shows it; [`allocators`] are what is compared, [`html`] makes pages, [`calibrate`] measures what operations cost.
@@ -33,3 +33,4 @@ pub mod report;
 pub mod run;
 pub mod trace;
 pub mod units;
+pub mod warm;

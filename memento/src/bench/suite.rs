@@ -67,12 +67,7 @@ impl Language {
             Self::Python => ("python3", &["-c", "import sys; print(sys.executable)"]),
             Self::Node => ("node", &["-p", "process.execPath"]),
         };
-        let missing = || format!("{program} is not installed, or does not run");
-        let out = Command::new(program).args(ask).stdin(Stdio::null()).output();
-        let out = out.with_context(missing)?;
-        let path = String::from_utf8_lossy(&out.stdout).trim().to_owned();
-        ensure!(out.status.success() && !path.is_empty(), missing());
-        Ok(path.into())
+        crate::warm::handler::interpreter(program, ask)
     }
 
     /// Functions that need packages of others, and a file that is there if they are.

@@ -40,6 +40,8 @@ Examples:
   memento bench --allocator mine=./libmine.so --baseline memento -- ./app
   memento bench --export table.md --export page.html --export all.json
   memento bench --env PYTHONMALLOC=malloc python    Python's small objects through malloc
+  memento bench --handler app.handler --event e.json            100 invocations in one process: p50, p95, p99
+  memento bench --runtime-api --event e.json -- ./bootstrap     the same for a Lambda function in Rust or C++
 
 Exit codes: 0 all went well; 1 a program failed under an allocator (the rest is measured and shown); 125 memento \
 itself failed; 130 interrupted (what was measured is shown).";
@@ -54,16 +56,16 @@ pub(super) struct BenchArgs {
     size: Size,
     /// Another allocator: a name and the shared object to preload. Repeatable
     #[arg(long, value_name = "NAME=FILE")]
-    allocator: Vec<String>,
+    pub(super) allocator: Vec<String>,
     /// Only these allocators, by name
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    only: Vec<String>,
+    pub(super) only: Vec<String>,
     /// What ratios are to
     #[arg(long, default_value = STOCK, value_name = "NAME")]
-    baseline: String,
+    pub(super) baseline: String,
     /// Exactly so many rounds that count, however long it takes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..100_000))]
-    runs: Option<u64>,
+    pub(super) runs: Option<u64>,
     /// Most time for everything, in seconds [default: 100, or 30 for one program]
     #[arg(long, value_name = "SECONDS", conflicts_with = "runs", value_parser = seconds)]
     time: Option<Duration>,
@@ -72,28 +74,43 @@ pub(super) struct BenchArgs {
     precision: f64,
     /// Rounds that are thrown away, after the watched ones
     #[arg(long, default_value_t = 0, value_name = "N")]
-    warmup: usize,
+    pub(super) warmup: usize,
     /// Rounds in which memory is watched over time, instead of timed
     #[arg(long, default_value_t = 1, value_name = "N")]
     watched: usize,
     /// Time limit of one execution, in seconds
     #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
-    timeout: Duration,
+    pub(super) timeout: Duration,
     /// Set a variable for the programs. Repeatable
     #[arg(long, value_name = "NAME=VALUE")]
-    env: Vec<OsString>,
+    pub(super) env: Vec<OsString>,
     /// Write the results to a file: .json, .csv, .md or .html. Repeatable
     #[arg(long, value_name = "FILE")]
-    export: Vec<PathBuf>,
+    pub(super) export: Vec<PathBuf>,
     /// Print no progress, and no table: only errors
     #[arg(long, short)]
-    quiet: bool,
+    pub(super) quiet: bool,
     /// Install the packages of others that some functions need into the cache directory, and end
     #[arg(long, conflicts_with_all = ["suite", "command"])]
     setup: bool,
+    /// Serve a Python or Node handler instead, FILE.FUNCTION as in app.handler: many invocations in one process
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["suite", "command", "runtime_api", "time"])]
+    pub(super) handler: Option<String>,
+    /// The program speaks the Lambda Runtime API (Rust, C++): many invocations in one process
+    #[arg(long, requires = "command", conflicts_with_all = ["suite", "time"])]
+    runtime_api: bool,
+    /// The event that a handler is given; {} by default
+    #[arg(long, value_name = "FILE")]
+    pub(super) event: Option<PathBuf>,
+    /// Invocations of each process
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = invocations)]
+    pub(super) invocations: usize,
+    /// Configured memory that REPORT lines name, in MB
+    #[arg(long, default_value_t = 128, value_name = "MB")]
+    pub(super) memory: u32,
     /// A program and its arguments, instead of the suite
     #[arg(last = true, value_name = "CMD")]
-    command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 /// Reads a number of seconds.
@@ -105,7 +122,15 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is no time: it must be more than nothing"))
 }
 
+fn invocations(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=1_000_000).contains(n));
+    number.ok_or_else(|| format!("`{text}` is no number of invocations"))
+}
+
 pub(super) fn run(args: BenchArgs) -> Result<ExitCode> {
+    if args.handler.is_some() || args.runtime_api {
+        return super::warm::run(&args);
+    }
     if args.setup {
         Suite::open()?.set_up()?;
         return Ok(ExitCode::SUCCESS);
