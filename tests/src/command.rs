@@ -72,7 +72,10 @@ impl Reported {
 }
 
 /// The built command.
-fn memento() -> &'static Path {
+///
+/// # Panics
+/// If it does not build.
+pub fn memento() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let target = std::env::var_os("CARGO_TARGET_DIR")

@@ -12,9 +12,9 @@ mod proof;
 mod python;
 mod shim;
 
-pub use command::Reported;
+pub use command::{Reported, memento};
 pub use compile::{Language, compile, compile_as, directory};
 pub use outcome::{Outcome, run};
 pub use proof::Bindings;
 pub use python::Python;
-pub use shim::Shim;
+pub use shim::{Shim, built};

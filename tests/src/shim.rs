@@ -91,7 +91,10 @@ pub(crate) fn root() -> &'static Path {
 }
 
 /// The directory of the built shared objects. `MEMENTO_SHIMS_TARGET` moves Cargo's directory.
-pub(crate) fn built() -> &'static Path {
+///
+/// # Panics
+/// If they do not build.
+pub fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let target = std::env::var_os("MEMENTO_SHIMS_TARGET")

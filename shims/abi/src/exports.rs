@@ -10,6 +10,24 @@
 #[macro_export]
 macro_rules! export {
     ($heap:ty = $new:expr $(, at_invocation_end: $end:expr)?) => {
+        $crate::__export_names!($heap = $new $(, at_invocation_end: $end)?);
+        $crate::__dso_handle!();
+        $crate::__thread_keys!("pthread_key_create" "pthread_key_delete" "pthread_setspecific");
+    };
+}
+
+/// [`export!`] for a static library, which is bound to the C library of the program that it is linked into.
+#[macro_export]
+macro_rules! export_static {
+    ($heap:ty = $new:expr) => {
+        $crate::__export_names!($heap = $new);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_names {
+    ($heap:ty = $new:expr $(, at_invocation_end: $end:expr)?) => {
         /// The one heap of the process.
         static HEAP: $heap = $new;
 

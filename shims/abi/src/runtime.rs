@@ -68,15 +68,25 @@ core::arch::global_asm!(
     "memento_cxx_personality:",
     ".quad __gxx_personality_v0",
     ".popsection",
-    // `pthread_atfork` names its caller's object by this address; only the address counts.
-    ".pushsection .rodata.memento_dso_handle, \"a\", @progbits",
-    ".balign 8",
-    ".hidden __dso_handle",
-    ".globl __dso_handle",
-    "__dso_handle:",
-    ".quad 0",
-    ".popsection",
 );
+
+/// Defines what the start files would have. `pthread_atfork` names its caller's object by this address; only
+/// the address counts.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __dso_handle {
+    () => {
+        core::arch::global_asm!(
+            ".pushsection .rodata.memento_dso_handle, \"a\", @progbits",
+            ".balign 8",
+            ".hidden __dso_handle",
+            ".globl __dso_handle",
+            "__dso_handle:",
+            ".quad 0",
+            ".popsection",
+        );
+    };
+}
 
 /// Nothing on the allocator's paths panics; if it does all the same, say so and stop.
 #[panic_handler]

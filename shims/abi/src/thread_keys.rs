@@ -10,28 +10,74 @@
 //!
 //! The functions of a `libpthread` that is loaded later, by `dlopen`, are not found. The threads of
 //! such a program keep what they hold when they end.
+//!
+//! For shared objects only: in a static library the hidden names would be taken for the whole program's.
 
-/// The answer without the functions: no key.
-const EAGAIN: i32 = 11;
-
+/// The version that the functions have had from the start.
 #[cfg(target_arch = "x86_64")]
-macro_rules! oldest {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __oldest_version {
     () => {
         "GLIBC_2.2.5"
     };
 }
+/// The version that the functions have had from the start.
 #[cfg(target_arch = "aarch64")]
-macro_rules! oldest {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __oldest_version {
     () => {
         "GLIBC_2.17"
     };
 }
 
-/// One function: a word with its address or 0, and the jump.
-macro_rules! forward {
-    ($name:literal, $jump:expr) => {
+/// A jump to the function whose address is in the word, or the answer `EAGAIN`, that no key can be had.
+#[cfg(target_arch = "x86_64")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __jump_through {
+    ($word:expr) => {
+        concat!(
+            "mov rax, qword ptr [rip + ",
+            $word,
+            "]\n",
+            "test rax, rax\n",
+            "jz 2f\n",
+            "jmp rax\n",
+            "2: mov eax, 11\n",
+            "ret"
+        )
+    };
+}
+/// A jump to the function whose address is in the word, or the answer `EAGAIN`, that no key can be had.
+#[cfg(target_arch = "aarch64")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __jump_through {
+    ($word:expr) => {
+        concat!(
+            "adrp x16, ",
+            $word,
+            "\n",
+            "ldr x16, [x16, :lo12:",
+            $word,
+            "]\n",
+            "cbz x16, 2f\n",
+            "br x16\n",
+            "2: mov w0, #11\n",
+            "ret"
+        )
+    };
+}
+
+/// Defines the functions of these names: a word with the address or 0, and the jump.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __thread_keys {
+    ($($name:literal)*) => {$(
         core::arch::global_asm!(
-            concat!(".symver memento_oldest_", $name, ", ", $name, "@", oldest!()),
+            concat!(".symver memento_oldest_", $name, ", ", $name, "@", $crate::__oldest_version!()),
             concat!(".weak memento_oldest_", $name),
             ".pushsection .data.rel.ro.memento_thread_keys, \"aw\", @progbits",
             ".balign 8",
@@ -43,54 +89,9 @@ macro_rules! forward {
             concat!(".globl ", $name),
             concat!(".type ", $name, ", @function"),
             concat!($name, ":"),
-            $jump,
+            $crate::__jump_through!(concat!("memento_", $name)),
             concat!(".size ", $name, ", . - ", $name),
             ".popsection",
-            none = const EAGAIN,
         );
-    };
+    )*};
 }
-
-/// The jump, or the answer without the function.
-#[cfg(target_arch = "x86_64")]
-macro_rules! jump {
-    ($name:literal) => {
-        forward!(
-            $name,
-            concat!(
-                "mov rax, qword ptr [rip + memento_",
-                $name,
-                "]\n",
-                "test rax, rax\n",
-                "jz 2f\n",
-                "jmp rax\n",
-                "2: mov eax, {none}\n",
-                "ret"
-            )
-        );
-    };
-}
-#[cfg(target_arch = "aarch64")]
-macro_rules! jump {
-    ($name:literal) => {
-        forward!(
-            $name,
-            concat!(
-                "adrp x16, memento_",
-                $name,
-                "\n",
-                "ldr x16, [x16, :lo12:memento_",
-                $name,
-                "]\n",
-                "cbz x16, 2f\n",
-                "br x16\n",
-                "2: mov w0, #{none}\n",
-                "ret"
-            )
-        );
-    };
-}
-
-jump!("pthread_key_create");
-jump!("pthread_key_delete");
-jump!("pthread_setspecific");
