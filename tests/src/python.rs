@@ -12,8 +12,10 @@ pub struct Python {
     pub version: (u32, u32),
     /// The executable itself, not a wrapper around it or a link of an environment.
     pub path: PathBuf,
-    /// Whether the interpreter lies in a shared libpython.
+    /// Whether the interpreter lies in a shared libpython, not in the executable.
     pub shared: bool,
+    /// The shared libpython that programs may be linked with, if there is one.
+    pub library: Option<PathBuf>,
 }
 
 impl Python {
@@ -57,16 +59,22 @@ impl Python {
 
     fn at(path: &Path) -> Option<Self> {
         let script = "import sys, os, sysconfig as s; print(*sys.version_info[:2], \
-                      int(bool(s.get_config_var('Py_ENABLE_SHARED'))), sys.implementation.name, \
-                      os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable))";
+                      sys.implementation.name, sep='\\n'); \
+                      print(os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable)); \
+                      print(os.path.join(s.get_config_var('LIBDIR'), s.get_config_var('INSTSONAME')) \
+                      if s.get_config_var('Py_ENABLE_SHARED') else ''); \
+                      print(int('/libpython' in open('/proc/self/maps').read()))";
         let outcome = run(Command::new(path).args(["-I", "-c", script]).env_remove("LD_PRELOAD"));
-        let words: Vec<_> = outcome.stdout.trim_end().splitn(5, ' ').collect();
-        match words[..] {
-            [major, minor, shared, "cpython", path] if outcome.code == Some(0) => Some(Self {
-                version: (major.parse().ok()?, minor.parse().ok()?),
-                path: path.into(),
-                shared: shared == "1",
-            }),
+        let lines: Vec<_> = outcome.stdout.split('\n').collect();
+        match lines[..] {
+            [major, minor, "cpython", path, library, shared, ""] if outcome.code == Some(0) => {
+                Some(Self {
+                    version: (major.parse().ok()?, minor.parse().ok()?),
+                    path: path.into(),
+                    shared: shared == "1",
+                    library: Some(PathBuf::from(library)).filter(|library| library.is_file()),
+                })
+            }
             _ => None,
         }
     }

@@ -274,3 +274,21 @@ fn blocks_from_before_go_back_to_their_own_allocator() {
     let lines: Vec<_> = outcome.stdout.lines().skip(1).collect();
     assert_eq!(lines, ["from before from memento", "from before from memento", "2"]);
 }
+
+/// A program that starts its interpreter again after its end, which resets the domains from 3.12 on.
+#[test]
+fn an_embedded_interpreter_may_start_again() {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    for python in Python::served() {
+        // Where the interpreter is in the executable there is nothing to link with.
+        let Some(library) = &python.library else { continue };
+        let library_text = library.to_str().expect("the path is text");
+        let directory = library.parent().expect("a directory").display();
+        let flags = ["-Wl,--no-as-needed", library_text, &format!("-Wl,-rpath,{directory}")];
+        let program = compile_as(Language::C, "python/again.c", scratch.path(), &flags);
+        let home = python.path.parent().and_then(Path::parent).expect("an installation");
+        unchanged(&program, &[], |command| {
+            command.env("PYTHONHOME", home);
+        });
+    }
+}
