@@ -17,6 +17,7 @@ use std::time::Duration;
 mod bench;
 mod bill;
 mod doctor;
+mod papers;
 mod profile;
 mod project;
 mod warm;
@@ -103,6 +104,11 @@ Examples:
     /// Estimate what the hardware would do for a program, or for the suite's functions
     #[command(after_help = project::HELP)]
     Project(project::ProjectArgs),
+    /// Print a script that completes this command's words in a shell
+    #[command(after_help = papers::COMPLETIONS_HELP)]
+    Completions(papers::CompletionsArgs),
+    /// Print this command's man page
+    Man(papers::ManArgs),
     /// Measure what memory management costs in this process
     #[command(name = calibrate::SUBCOMMAND, hide = true)]
     Calibrate,
@@ -249,6 +255,8 @@ impl Command {
             Self::Doctor(args) => doctor::run(args),
             Self::Profile(args) => profile::run(args),
             Self::Project(args) => project::run(args),
+            Self::Completions(args) => papers::completions(&args),
+            Self::Man(args) => papers::man(&args),
             Self::Calibrate => {
                 println!("{}", serde_json::to_string(&calibrate::Costs::measure()?)?);
                 Ok(ExitCode::SUCCESS)

@@ -134,7 +134,13 @@ impl Document {
             let of = |metric: &Metric| {
                 let ratios: Option<Vec<Estimate>> =
                     cells.iter().map(|cell| cell.ratios.get(metric).copied()).collect();
-                Some((*metric, geometric_mean(&ratios?)?))
+                let ratios = ratios?;
+                let mut mean = geometric_mean(&ratios)?;
+                // Where one has no interval, how far the mean may be off is not known either.
+                if ratios.iter().any(|ratio| ratio.interval.is_none()) {
+                    mean.interval = None;
+                }
+                Some((*metric, mean))
             };
             let ratios = Metric::ALL.iter().filter_map(of).collect();
             Mean { allocator: name.to_owned(), workloads: cells.len(), ratios }
