@@ -66,6 +66,26 @@ fn functions_are_run_checked_and_exported() {
     opened_in_a_browser(&exports[3].1, directory.path());
 }
 
+#[test]
+fn every_function_gives_its_known_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let (word, path) = export(directory.path(), "r.json");
+    // One allocator, one round, nothing watched: only the answers matter here.
+    let words = ["bench", "--only=stock", "--runs=1", "--watched=0", "--size=tiny", &word];
+    let mut command = memento(&words);
+    let out = command.env("MEMENTO_CACHE_DIR", directory.path().join("cache")).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", stdout(&out));
+    let document = read(&path);
+    let workloads = document["workloads"].as_array().unwrap();
+    assert_eq!(workloads.len(), 23);
+    let skipped: Vec<&str> = workloads
+        .iter()
+        .filter(|workload| workload.get("skipped").is_some())
+        .map(|workload| workload["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(skipped, ["python/mako_page", "node/markdown_page"], "they need packages of others");
+}
+
 /// Has Chromium lay the page out, and counts what is in it.
 fn opened_in_a_browser(page: &Path, directory: &Path) {
     let html = std::fs::read_to_string(page).unwrap();

@@ -41,16 +41,18 @@ impl Size {
 enum Language {
     Python,
     Node,
+    Cpp,
 }
 
 impl Language {
-    const ALL: [Self; 2] = [Self::Python, Self::Node];
+    const ALL: [Self; 3] = [Self::Python, Self::Node, Self::Cpp];
 
     /// Its directory, and the first part of a function's name.
     fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
             Self::Node => "node",
+            Self::Cpp => "cpp",
         }
     }
 
@@ -58,14 +60,16 @@ impl Language {
         match self {
             Self::Python => "py",
             Self::Node => "js",
+            Self::Cpp => "cpp",
         }
     }
 
-    /// The interpreter itself: what is in `PATH` may be a script that looks for it.
+    /// The interpreter itself: what is in `PATH` may be a script that looks for it. Of C++ the compiler.
     fn interpreter(self) -> Result<PathBuf> {
         let (program, ask): (_, &[&str]) = match self {
             Self::Python => ("python3", &["-c", "import sys; print(sys.executable)"]),
             Self::Node => ("node", &["-p", "process.execPath"]),
+            Self::Cpp => return Ok("c++".into()),
         };
         crate::warm::handler::interpreter(program, ask)
     }
@@ -75,6 +79,7 @@ impl Language {
         match self {
             Self::Python => &[("mako_page", "mako/__init__.py")],
             Self::Node => &[("markdown_page", "node_modules/marked/package.json")],
+            Self::Cpp => &[],
         }
     }
 }
@@ -186,82 +191,114 @@ impl Suite {
     }
 
     /// What `words` choose: a language, `LANGUAGE/FUNCTION` or a function's name; everything if nothing is
-    /// named.
+    /// named. What has to be compiled is compiled now.
     ///
     /// # Errors
     /// If a word chooses nothing.
     pub fn select(&self, words: &[String], size: Size) -> Result<Vec<Entry>> {
-        let all = all();
-        let is_meant = |function: &Function, word: &str| {
-            let full = format!("{}/{}", function.language.name(), function.name);
-            word == "functions"
-                || word == function.language.name()
-                || word == function.name
-                || word == full
-        };
-        for word in words {
-            if !all.iter().any(|function| is_meant(function, word)) {
-                let names: Vec<_> =
-                    all.iter().map(|f| format!("{}/{}", f.language.name(), f.name)).collect();
-                bail!(
-                    "no suite and no function is called {word}; there are functions, python, node and {}. \
-                     A program of your own goes behind `--`",
-                    names.join(", ")
-                );
-            }
-        }
+        let chosen = chosen(words)?;
         let mut entries = Vec::new();
         for language in Language::ALL {
-            let mut chosen = all.iter().filter(|f| f.language == language);
-            let mut chosen: Vec<_> = chosen
-                .by_ref()
-                .filter(|f| words.is_empty() || words.iter().any(|word| is_meant(f, word)))
-                .collect();
-            if chosen.is_empty() {
+            let functions = || chosen.iter().filter(|function| function.language == language);
+            if functions().next().is_none() {
                 continue;
             }
             let interpreter = language.interpreter();
-            for function in chosen.drain(..) {
-                let name = format!("{}/{}", language.name(), function.name);
-                entries.push(match &interpreter {
-                    Err(error) => Entry::Skipped(name, format!("{error:#}")),
-                    Ok(interpreter) => self.entry(name, function, interpreter, size),
+            for function in functions() {
+                let ready = match &interpreter {
+                    Ok(interpreter) => self.workload(function, interpreter, size),
+                    Err(error) => Err(anyhow::anyhow!("{error:#}")),
+                };
+                entries.push(match ready {
+                    Ok(workload) => Entry::Ready(workload),
+                    Err(error) => Entry::Skipped(function.full_name(), format!("{error:#}")),
                 });
             }
         }
         Ok(entries)
     }
 
-    fn entry(&self, name: String, function: &Function, interpreter: &Path, size: Size) -> Entry {
-        let Function { language, name: short } = function;
+    fn workload(&self, function: &Function, interpreter: &Path, size: Size) -> Result<Workload> {
+        let Function { language, name } = function;
         let packages = self.packages(*language);
-        let needs = language.third_party().iter().find(|(needy, _)| needy == short);
-        if let Some((_, proof)) = needs
-            && !packages.join(proof).is_file()
-        {
+        let needs = language.third_party().iter().find(|(needy, _)| needy == name);
+        if let Some((_, proof)) = needs {
             let why = "it needs packages of others: `memento bench --setup` installs them";
-            return Entry::Skipped(name, why.into());
+            ensure!(packages.join(proof).is_file(), why);
         }
-        let file = self.functions().join(language.name()).join(short);
+        let file = self.functions().join(language.name()).join(name);
         let file = file.with_extension(language.extension());
+        let command = match language {
+            Language::Cpp => vec![self.compiled(interpreter, &file, name)?.into()],
+            Language::Python | Language::Node => vec![interpreter.into(), file.into()],
+        };
         let mut environment: Vec<(OsString, OsString)> = match language {
             Language::Python => vec![("PYTHONHASHSEED".into(), "0".into())],
-            Language::Node => vec![],
+            Language::Node | Language::Cpp => vec![],
         };
         if needs.is_some() {
             let (variable, path) = match language {
                 Language::Python => ("PYTHONPATH", packages),
-                Language::Node => ("NODE_PATH", packages.join("node_modules")),
+                _ => ("NODE_PATH", packages.join("node_modules")),
             };
             environment.push((variable.into(), path.into()));
         }
-        Entry::Ready(Workload {
-            name,
-            command: vec![interpreter.into(), file.into(), size.name().into()],
+        Ok(Workload {
+            name: function.full_name(),
+            command: command.into_iter().chain([size.name().into()]).collect(),
             environment,
-            expected: golden(*language, short, size),
+            expected: golden(*language, name, size),
         })
     }
+
+    /// The program of a C++ function, compiled once.
+    fn compiled(&self, compiler: &Path, source: &Path, name: &str) -> Result<PathBuf> {
+        let directory = self.functions().join("bin");
+        let program = directory.join(name);
+        if program.is_file() {
+            return Ok(program);
+        }
+        std::fs::create_dir_all(&directory)?;
+        // Under a name of its own until it is whole: another process may be doing the same.
+        let partial = tempfile::Builder::new().prefix(name).tempdir_in(&directory)?;
+        let output = partial.path().join(name);
+        let mut command = Command::new(compiler);
+        command.args(["-std=c++17", "-O2", "-o"]).arg(&output).arg(source).stdin(Stdio::null());
+        let out = command.output().context("no C++ compiler, c++, is installed")?;
+        let said = String::from_utf8_lossy(&out.stderr);
+        let first = said.lines().next().unwrap_or_default();
+        ensure!(out.status.success(), "it cannot be compiled: {first}");
+        std::fs::rename(&output, &program)?;
+        Ok(program)
+    }
+}
+
+impl Function {
+    fn full_name(&self) -> String {
+        format!("{}/{}", self.language.name(), self.name)
+    }
+}
+
+/// The functions that words choose.
+fn chosen(words: &[String]) -> Result<Vec<Function>> {
+    let all = all();
+    let is_meant = |function: &Function, word: &str| {
+        let names = ["functions", function.language.name(), &function.name];
+        names.contains(&word) || word == function.full_name()
+    };
+    for word in words {
+        if !all.iter().any(|function| is_meant(function, word)) {
+            let names: Vec<_> = all.iter().map(Function::full_name).collect();
+            bail!(
+                "no suite and no function is called {word}; there are functions, python, node, cpp and {}. \
+                 A program of your own goes behind `--`",
+                names.join(", ")
+            );
+        }
+    }
+    let mut all = all;
+    all.retain(|f| words.is_empty() || words.iter().any(|word| is_meant(f, word)));
+    Ok(all)
 }
 
 /// All functions, in the order of their names.
@@ -317,7 +354,7 @@ mod tests {
 
     #[test]
     fn every_function_has_a_known_answer_for_every_size() {
-        assert_eq!(all().len(), 19);
+        assert_eq!(all().len(), 23);
         for Function { language, name } in all() {
             for size in [Size::Tiny, Size::Small, Size::Full] {
                 assert!(golden(language, &name, size).is_some(), "{name} {}", size.name());
@@ -327,17 +364,29 @@ mod tests {
 
     #[test]
     fn selections() {
-        let (_directory, suite) = suite();
         let count = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
-            suite.select(&words, Size::Tiny).map(|entries| entries.len()).map_err(|e| e.to_string())
+            chosen(&words).map(|functions| functions.len()).map_err(|e| e.to_string())
         };
-        assert_eq!(count(&[]), Ok(19));
-        assert_eq!(count(&["python"]), Ok(12));
+        assert_eq!(count(&[]), Ok(23));
+        assert_eq!(
+            ["python", "node", "cpp", "functions"].map(|w| count(&[w])),
+            [Ok(12), Ok(7), Ok(4), Ok(23)]
+        );
         assert_eq!(count(&["html_page"]), Ok(2), "in both languages");
         assert_eq!(count(&["node/html_page", "json_loads"]), Ok(2));
         let error = count(&["jsno"]).unwrap_err();
         assert!(error.contains("called jsno") && error.contains("python/json_loads"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_compiled_is_said() {
+        let (_directory, suite) = suite();
+        let source = suite.functions().join("cpp/movie_id.cpp");
+        std::fs::write(&source, "no program").unwrap();
+        let entries = suite.select(&["movie_id".into()], Size::Tiny).unwrap();
+        let [Entry::Skipped(name, why)] = &entries[..] else { panic!("{entries:?}") };
+        assert!(name == "cpp/movie_id" && why.contains("it cannot be compiled"), "{why}");
     }
 
     #[test]

@@ -29,8 +29,8 @@ intervals and ratios to the baseline. Allocators: stock (the program as it is), 
 jemalloc, tcmalloc, mimalloc, snmalloc, rpmalloc and Mesh that are installed, and what --allocator names. \
 MEMENTO_PEERS may name a directory made by benches/peers/build.
 
-Without a program it runs the functions that come with it; SUITE chooses some: `python`, `node`, a function's \
-name. They are unpacked to the cache directory (MEMENTO_CACHE_DIR, else XDG_CACHE_HOME/memento).
+Without a program it runs the functions that come with it; SUITE chooses some: `python`, `node`, `cpp`, a \
+function's name. They are unpacked to the cache directory (MEMENTO_CACHE_DIR, else XDG_CACHE_HOME/memento).
 
 Examples:
   memento bench                                     all functions, below two minutes

@@ -43,6 +43,11 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("node/markdown_page.js", include_str!("../../../../benches/functions/node/markdown_page.js")),
     ("node/zip_archive.js", include_str!("../../../../benches/functions/node/zip_archive.js")),
     ("node/package.json", include_str!("../../../../benches/functions/node/package.json")),
+    ("cpp/compose_media.cpp", include_str!("../../../../benches/functions/cpp/compose_media.cpp")),
+    ("cpp/function.hpp", include_str!("../../../../benches/functions/cpp/function.hpp")),
+    ("cpp/movie_id.cpp", include_str!("../../../../benches/functions/cpp/movie_id.cpp")),
+    ("cpp/unique_id.cpp", include_str!("../../../../benches/functions/cpp/unique_id.cpp")),
+    ("cpp/user_mention.cpp", include_str!("../../../../benches/functions/cpp/user_mention.cpp")),
 ];
 
 /// The known answers: `LANGUAGE/FUNCTION SIZE CHECKSUM BYTES`.
