@@ -10,6 +10,12 @@ pub const SYSTEM: &str = "glibc";
 /// The name of the allocator that the others are peers of.
 pub const MEMENTO: &str = "memento";
 
+/// The same allocator with settings, under a name that tells them.
+pub fn with_conf(allocator: &Allocator, conf: &str) -> Allocator {
+    let variable = Some(("MEMENTO_CONF".into(), conf.into()));
+    Allocator { name: format!("{} {conf}", allocator.name), variable, ..allocator.clone() }
+}
+
 /// The system's allocator.
 pub fn system() -> Allocator {
     let stock = Allocator::stock();

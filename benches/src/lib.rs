@@ -10,6 +10,7 @@
 //! - [`fair`] — ratios of interleaved samples; the best peer chosen on other rounds than it is judged on
 //! - [`run`] — all of it, interleaved
 //! - [`summary`] — rows and groups, and what the targets say
+//! - [`plot`] — time against memory, of every allocator or setting
 //! - [`render`] — tables and exports
 //! - [`share`] — how much of a program is its allocator, by callgrind
 //!
@@ -19,6 +20,7 @@
 pub mod allocators;
 pub mod fair;
 pub mod launch;
+pub mod plot;
 pub mod prepare;
 pub mod render;
 pub mod results;

@@ -338,9 +338,18 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     pub(crate) unsafe fn deallocate_slow(&self, object: NonNull<u8>, known: Option<usize>) {
         // SAFETY: the caller gives the object up; the pointer is this thread's heap or an empty one.
         unsafe {
-            if !Heap::give_away(Soft::current_or_none(), object.as_ptr()) {
-                self.deallocate_rare(object, known);
+            let heap = Soft::current_or_none();
+            if Heap::give_away(heap, object.as_ptr()) {
+                return;
             }
+            if Heap::has(heap, object.as_ptr()) {
+                match Heap::give_noticed(heap, object.as_ptr()) {
+                    Some(Ok(())) => return,
+                    Some(Err(fault)) => corruption(fault.message(), object.addr().get()),
+                    None => {}
+                }
+            }
+            self.deallocate_rare(object, known);
         }
     }
 

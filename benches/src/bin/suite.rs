@@ -15,7 +15,7 @@ use memento_benches::prepare::{Workshop, missing};
 use memento_benches::results::{Line, Log, Results, Run};
 use memento_benches::rows::{self, Group, Row};
 use memento_benches::run::{Plan, Session};
-use memento_benches::{render, share, summary};
+use memento_benches::{plot, render, share, summary};
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,18 @@ enum Command {
         files: Vec<PathBuf>,
         #[command(flatten)]
         exports: Exports,
+    },
+    /// Plots CPU time against peak memory, each allocator a point, over the rows of earlier runs.
+    Plot {
+        /// Files that `run` wrote.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The plot, an SVG file.
+        #[arg(long, value_name = "FILE")]
+        export: PathBuf,
+        /// What stands above it.
+        #[arg(long, default_value = "CPU time and peak memory")]
+        title: String,
     },
     /// Lists the rows, and which of them cannot be run here.
     List(Which),
@@ -102,6 +114,9 @@ struct RunArguments {
     /// memento's shared object.
     #[arg(long, value_name = "FILE")]
     shim: Option<PathBuf>,
+    /// Measures memento also with this in MEMENTO_CONF, as an allocator of its own. Repeatable.
+    #[arg(long, value_name = "KEY:VALUE,…")]
+    conf: Vec<String>,
     /// The `memento` command; by default the one built beside this program.
     #[arg(long)]
     memento: Option<PathBuf>,
@@ -114,6 +129,13 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Run(arguments) => run(&arguments),
         Command::Table { files, exports } => show(&Results::read(&files)?, &exports),
+        Command::Plot { files, export, title } => {
+            let points = plot::points(&summary::summarise(&Results::read(&files)?)?);
+            for point in &points {
+                println!("{:32} memory {:.3}  time {:.3}", point.label, point.memory, point.time);
+            }
+            plot::draw(&points, &title, &export)
+        }
         Command::List(which) => list(&which),
         Command::Packages(which) => packages(&which),
         Command::Share(which) => shares(&which),
@@ -237,9 +259,12 @@ fn chosen(arguments: &RunArguments, target: &Path) -> Result<Vec<Allocator>> {
         arguments.allocators.is_empty() || arguments.allocators.iter().any(|a| a == name)
     };
     let mut all = vec![allocators::system()];
+    let mut variants = Vec::new();
     if wants(allocators::MEMENTO) {
         let built = benches().join("../shims/target/release/libmemento.so");
-        all.push(allocators::memento(arguments.shim.as_deref().unwrap_or(&built))?);
+        let memento = allocators::memento(arguments.shim.as_deref().unwrap_or(&built))?;
+        variants = arguments.conf.iter().map(|conf| allocators::with_conf(&memento, conf)).collect();
+        all.push(memento);
     }
     let is_peer = |name: &String| name != allocators::MEMENTO && name != allocators::SYSTEM;
     if arguments.allocators.is_empty() || arguments.allocators.iter().any(is_peer) {
@@ -250,7 +275,9 @@ fn chosen(arguments: &RunArguments, target: &Path) -> Result<Vec<Allocator>> {
     if !names.is_empty() {
         names.push(allocators::SYSTEM.into());
     }
-    allocators::select(all, &names)
+    let mut chosen = allocators::select(all, &names)?;
+    chosen.append(&mut variants);
+    Ok(chosen)
 }
 
 /// This crate's directory: rows, inputs and programs are sources.

@@ -9,14 +9,8 @@ use super::layout::{GRANULE_BYTES, GRANULES_PER_BLOCK};
 use super::outbox::{CHARGE_MAX, CHARGE_MIN};
 use crate::geometry::{CLASS_STEP, CLASSES, SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
 
-/// Length of every per-bin array. Index 0 is never filled; [`QUARANTINE`] is the last.
-pub const BIN_SLOTS: usize = 128;
-/// Where freed objects of more than [`PROMPT_MIN`] bytes go, of whatever bin: their spans are few objects
-/// long, and the next slow path gives the granules of those that are free to any bin.
-pub const PROMPT: u8 = (BIN_SLOTS - 2) as u8;
-/// Where frees into granules that hold no span end up: never served from, and found at the next
-/// slow path.
-pub const QUARANTINE: u8 = (BIN_SLOTS - 1) as u8;
+/// Length of every per-bin array. Index 0 is never filled.
+pub const BIN_SLOTS: usize = 104;
 
 const FIRST_MEDIUM: usize = CLASSES + 1;
 const MEDIUM_PER_DOUBLING: usize = 4;
@@ -24,7 +18,8 @@ const MEDIUM_MAX: usize = 32 * 1024;
 /// Distance of the smallest medium sizes; all larger distances are multiples of it.
 const MEDIUM_STEP: usize = SMALL_MAX / MEDIUM_PER_DOUBLING;
 const FIRST_RUN: usize = FIRST_MEDIUM + 6 * MEDIUM_PER_DOUBLING;
-const PROMPT_MIN: usize = 8 * 1024;
+/// Objects of more bytes are served and freed one by one, by the slow path: see [`Bin::is_big`].
+const LISTED_MAX: usize = 8 * 1024;
 const SHORTEST_RUN: usize = MEDIUM_MAX / GRANULE_BYTES + 1;
 /// Number of bins in use, the unused bin 0 included.
 pub const BINS: usize = FIRST_RUN + (GRANULES_PER_BLOCK - SHORTEST_RUN) + 1;
@@ -114,6 +109,10 @@ impl Bin {
     /// hold two objects at least and lose nothing, or as many as one object needs.
     #[inline]
     pub const fn span_granules(self) -> usize {
+        SLOTS[self.0 as usize].granules as usize
+    }
+
+    const fn choose_span_granules(self) -> usize {
         match self.size() {
             0..=1024 => 1,
             1025..=8192 => 4,
@@ -128,17 +127,17 @@ impl Bin {
         }
     }
 
-    /// Index of the list that takes this bin's freed objects, which is also what the granule table
-    /// says of its spans.
+    /// Whether the objects are so big that each of their spans has few, and that what is freed is
+    /// wanted by other bins at once: they are in no list, but bits of their span.
     #[inline]
-    pub const fn list(self) -> u8 {
-        if self.size() > PROMPT_MIN { PROMPT } else { self.0 }
+    pub const fn is_big(self) -> bool {
+        self.0 >= FIRST_BIG
     }
 
     /// Objects in one span.
     #[inline]
     pub const fn span_objects(self) -> usize {
-        self.span_granules() * GRANULE_BYTES / self.size()
+        SLOTS[self.0 as usize].count as usize
     }
 
     /// The bin with this index, if each of its spans is one granule.
@@ -154,15 +153,21 @@ impl Bin {
         SLOTS[self.0 as usize].charge
     }
 
-    /// Whether an object starts at this offset of a span: a multiple of the object size, and of an
-    /// object that fits. Every remote free asks, so there is no division: for a size of 2ᵏ·m with odd
-    /// m, multiplying by m's inverse modulo 2³² and rotating by k gives the quotient of a multiple, and
+    /// The number of the object that starts at this offset of a span; something larger than any if none
+    /// does. Every remote free asks, so there is no division: for a size of 2ᵏ·m with odd m,
+    /// multiplying by m's inverse modulo 2³² and rotating by k gives the quotient of a multiple, and
     /// something larger than any quotient for everything else.
     #[inline(always)]
-    pub const fn starts_at(self, offset: usize) -> bool {
+    pub const fn number_at(self, offset: usize) -> u32 {
         let slots = SLOTS[self.0 as usize];
-        let number = (offset as u32).wrapping_mul(slots.inverse).rotate_right(slots.shift as u32);
-        number < slots.count as u32
+        (offset as u32).wrapping_mul(slots.inverse).rotate_right(slots.shift as u32)
+    }
+
+    /// Whether an object starts at this offset of a span: a multiple of the object size, and of an
+    /// object that fits.
+    #[inline(always)]
+    pub const fn starts_at(self, offset: usize) -> bool {
+        self.number_at(offset) < SLOTS[self.0 as usize].count as u32
     }
 
     /// The hardware's class, for bins 1–64.
@@ -214,7 +219,16 @@ static SIZES: [u32; BIN_SLOTS] = {
 /// The first bin whose spans have several granules.
 const FIRST_LONG: u8 = {
     let mut k = 1;
-    while Bin(k).span_granules() == 1 {
+    while Bin(k).choose_span_granules() == 1 {
+        k += 1;
+    }
+    k
+};
+
+/// The first bin whose objects are big.
+const FIRST_BIG: u8 = {
+    let mut k = 1;
+    while Bin(k).size() <= LISTED_MAX {
         k += 1;
     }
     k
@@ -233,10 +247,12 @@ struct Slots {
     charge: u8,
     /// Objects in one span.
     count: u16,
+    /// Granules of one span.
+    granules: u8,
 }
 
 static SLOTS: [Slots; BIN_SLOTS] = {
-    let mut slots = [Slots { inverse: 0, shift: 0, charge: 0, count: 0 }; BIN_SLOTS];
+    let mut slots = [Slots { inverse: 0, shift: 0, charge: 0, count: 0, granules: 0 }; BIN_SLOTS];
     let mut k = 1;
     while k < BINS {
         let bin = Bin(k as u8);
@@ -256,14 +272,25 @@ static SLOTS: [Slots; BIN_SLOTS] = {
             inverse,
             shift: shift as u8,
             charge: if charge < CHARGE_MAX { charge } else { CHARGE_MAX } as u8,
-            count: bin.span_objects() as u16,
+            count: (bin.choose_span_granules() * GRANULE_BYTES / bin.size()) as u16,
+            granules: bin.choose_span_granules() as u8,
         };
         k += 1;
     }
     slots
 };
 
-const _: () = assert!(BINS <= PROMPT as usize);
+const _: () = assert!(BINS <= BIN_SLOTS);
+const _: () = {
+    let mut k = FIRST_BIG;
+    while (k as usize) < BINS {
+        let bin = Bin(k);
+        assert!(
+            bin.choose_span_granules() * GRANULE_BYTES / bin.size() <= super::span::BIG_OBJECTS_MAX
+        );
+        k += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,13 @@
 //! Which granules a heap uses: blocks from the bottom up, spans in them, and giving memory back.
 
-use super::bin::{Bin, QUARANTINE};
+use super::bin::Bin;
 use super::heap::Heap;
 use super::layout::{
-    BLOCK_BYTES, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_PER_BLOCK, OBJECTS_OFFSET, SPANS_OFFSET,
-    TABLE_OFFSET,
+    BLOCK_BYTES, COUNTDOWNS_OFFSET, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_PER_BLOCK, LISTS_OFFSET,
+    OBJECTS_OFFSET,
 };
-use super::span::{Block, Fill, Granule, Span, SpanLink, mask};
+use super::span::{Block, Fill, Granule, Span, SpanLink, State, mask};
 use crate::os::Os;
-use crate::sync::Ordering;
 use core::ptr::NonNull;
 
 /// Commits grow in steps of at least this many bytes, and of an eighth of what is committed.
@@ -68,8 +67,7 @@ impl<O: Os> Heap<O> {
             return None;
         }
         for g in first..granules {
-            // Relaxed: published by `set_granules`.
-            self.table(g).store(QUARANTINE, Ordering::Relaxed);
+            self.reset_list(g);
         }
         self.block(first).free = u16::MAX;
         // SAFETY: the entry was committed just now.
@@ -83,12 +81,12 @@ impl<O: Os> Heap<O> {
     pub(super) fn commit_for(&mut self, granules: Granule, step: Step) -> bool {
         let granules = granules as usize;
         let have = self.committed;
-        let table = TABLE_OFFSET + granules;
+        let lists = LISTS_OFFSET + (granules + 1) * size_of::<usize>();
         let spans = granules * size_of::<Span>();
         let objects = granules << GRANULE_SHIFT;
         // Objects last: a failure half-way leaves committed metadata, which costs nothing.
-        if table > have.head {
-            let bytes = table.next_multiple_of(METADATA_STEP);
+        if lists > have.head {
+            let bytes = lists.next_multiple_of(METADATA_STEP);
             if !self.commit(have.head, bytes - have.head) {
                 return false;
             }
@@ -96,7 +94,14 @@ impl<O: Os> Heap<O> {
         }
         if spans > have.spans {
             let bytes = spans.next_multiple_of(METADATA_STEP);
-            if !self.commit(SPANS_OFFSET + have.spans, bytes - have.spans) {
+            // The countdowns are the smaller part: as many bytes hold those of more granules.
+            let (below, above) = (COUNTDOWNS_OFFSET - bytes, COUNTDOWNS_OFFSET + have.spans);
+            let more = bytes - have.spans;
+            let done = match have.spans {
+                0 => self.commit(below, 2 * more),
+                _ => self.commit(below, more) && self.commit(above, more),
+            };
+            if !done {
                 return false;
             }
             self.committed.spans = bytes;
@@ -147,38 +152,45 @@ impl<O: Os> Heap<O> {
         let start = first + at as Granule;
         for i in 0..count as Granule {
             // SAFETY: entries of granules below the limit are committed, and these are now ours.
-            unsafe { (*self.span(start + i)).back = i as u8 };
-            // Relaxed: the span's objects reach other threads by the program's own hand-over.
-            self.table(start + i).store(bin.list(), Ordering::Relaxed);
+            unsafe { (*self.span(start + i)).set(bin.index() as u8, i as u8) };
         }
         // SAFETY: as above.
         let span = unsafe { &mut *self.span(start) };
-        span.free = core::ptr::null_mut();
-        span.free_count = 0;
-        span.carved = 0;
-        span.capacity = bin.span_objects() as u16;
-        span.bin = bin.index() as u8;
-        span.listed = false;
         span.fresh = fresh;
         start
     }
 
-    /// Takes a span apart none of whose objects is allocated, in a bin, or listed.
-    pub(super) fn release_span(&mut self, start: Granule) {
-        // SAFETY: `start` is the first granule of a span of ours.
-        let span = unsafe { &mut *self.span(start) };
-        let Some(bin) = Bin::new(span.bin) else { return };
-        span.bin = 0;
+    /// Takes a span apart none of whose objects is allocated and none of whose granules is in a ring.
+    pub(super) fn release_span(&mut self, start: Granule, bin: Bin) {
         let count = bin.span_granules();
         self.free_dirty += count as u32;
         self.spans -= 1;
+        let k = bin.index();
+        if self.carving[k] == start + 1 {
+            self.carving[k] = 0;
+        }
         for g in start..start + count as Granule {
-            self.table(g).store(QUARANTINE, Ordering::Relaxed);
+            self.reset_list(g);
+            if self.current[k] == g + 1 {
+                self.set_current(bin, None);
+            }
+            // SAFETY: granules of a span of ours.
+            unsafe { (*self.span(g)).set(0, 0) };
         }
         let first = start - start % GRANULES_PER_BLOCK as Granule;
         self.unlink_block(first);
         self.block(first).free |= mask((start - first) as usize, count);
         self.link_block(first);
+    }
+
+    /// Empties a granule's list and closes the granule.
+    pub(super) fn reset_list(&mut self, granule: Granule) {
+        // SAFETY: callers stay below the committed granules.
+        unsafe {
+            *self.list_of(granule) = core::ptr::null_mut();
+            *self.countdown_of(granule) = 1;
+            (*self.span(granule)).state = State::Closed;
+        }
     }
 
     /// Gives the memory of free granules back to the system; returns the number of bytes.

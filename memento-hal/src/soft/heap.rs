@@ -1,24 +1,28 @@
 //! One thread's heap: its list heads, and the fast paths of allocation and free.
 //!
 //! Invariants, kept by this module and by `refill` and `granules`:
-//! - `limit` covers exactly the blocks that were handed out; every granule below it has its entry in
-//!   the granule table: the bin of its span, or [`QUARANTINE`].
-//! - `bins[k]` links free objects of bin *k* that lie in spans of this heap. `bins[0]` is null.
+//! - `limit` covers exactly the blocks that were handed out; every granule below it has a *list* of the
+//!   free objects that start in it, and a *countdown*: how many frees from now one takes the slow path.
+//! - The countdown is never 0 between two calls. It is 1 if nothing of the granule is free, if it is in no
+//!   span, or if its objects are big, so that the next free is noticed; the number of its objects that are
+//!   allocated if it waits for its bin, so that the last one is; and more than can be freed before it is
+//!   looked at again if its bin is served from it.
+//! - `current[k]` names the list that bin *k* is served from. It may be empty. `current[0]` names none.
 //! - Only the thread that has the heap (see `mailbox`) uses it; other threads read the slot header
-//!   and the granule table.
+//!   and of the spans the bin and the first granule.
 
 use super::bin::{BIN_SLOTS, Bin};
 use super::keep::Left;
-use super::layout::{GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SPANS_OFFSET, TABLE_OFFSET};
+use super::layout::{COUNTDOWNS_OFFSET, GRANULE_SHIFT, HEAP_OFFSET, LISTS_OFFSET, OBJECTS_OFFSET};
 use super::mailbox::{Link, Mailbox};
 use super::outbox::{Outbox, Parcel};
 use super::region::Region;
-use super::span::{FreeObject, Granule, Span, SpanLink};
+use super::span::{FreeObject, Granule, Span, SpanLink, span_at};
 use crate::counters::Counter;
-use crate::geometry::SizeClass;
+use crate::geometry::{CLASSES, SizeClass};
 use crate::object::{FreeFault, ObjectAllocator};
 use crate::os::{Linux, Os};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use core::ptr::{NonNull, null_mut};
 
 /// The part of a slot that other threads use; at the slot's very start. Three cache lines, by who
@@ -45,15 +49,17 @@ pub struct SlotHeader<O: Os> {
 pub struct Heap<O: Os = Linux> {
     /// Bytes of objects below the limit, in units of 8.
     limit: usize,
-    /// The same in bytes.
+    /// The same in granules.
     window: usize,
-    /// Heads of the lists of free objects.
-    pub(super) bins: [*mut FreeObject; BIN_SLOTS],
+    /// The granule that each bin is served from.
+    pub(super) current: [SpanLink; BIN_SLOTS],
+    /// The same of the small bins, for frees: [`NOT_SERVED`] stands for none.
+    pub(super) served: [usize; CLASSES + 1],
     /// Start of the slot, with provenance over all of it.
     slot: *mut u8,
     region: *const Region<O>,
-    /// First span with free objects of each bin.
-    pub(super) listed: [SpanLink; BIN_SLOTS],
+    /// Last of each bin's ring of granules with free objects.
+    pub(super) ring: [SpanLink; BIN_SLOTS],
     /// Span of each bin that still has objects to carve.
     pub(super) carving: [SpanLink; BIN_SLOTS],
     /// First block of each `Fill`; those that are full are in no list.
@@ -82,10 +88,17 @@ pub struct Heap<O: Os = Linux> {
     /// Mail that was taken and not read yet, and how many objects of it were.
     pub(super) mail: *mut FreeObject,
     pub(super) mail_read: usize,
-    /// What the thread freed for other heaps and has not posted yet.
-    pub(super) outbox: Outbox,
+    /// The heap's thread may have been freeing when the process forked: the countdowns may be too high.
+    pub(super) forked: bool,
+    /// The span of big objects that became free last: it is not given up yet.
+    pub(super) spare: SpanLink,
     /// What the heap remembers of its last thread's end.
     pub(super) left: Left,
+    /// What the thread freed for other heaps and has not posted yet.
+    pub(super) outbox: Outbox,
+    _to_a_cache_lines_end: [u64; 7],
+    /// The list of no granule: always empty. Behind it, in the slot, lie those of the granules.
+    none: *mut FreeObject,
 }
 
 /// Bytes of a slot that are readable and writable, by part.
@@ -98,12 +111,19 @@ pub struct Committed {
 
 /// Distance from a heap to its first object.
 pub(super) const TO_OBJECTS: usize = OBJECTS_OFFSET - HEAP_OFFSET;
-const TO_TABLE: usize = TABLE_OFFSET - HEAP_OFFSET;
+/// Distance from a heap to its list heads.
+const TO_LISTS: usize = LISTS_OFFSET - HEAP_OFFSET;
+/// Bytes of a heap without the list heads.
+pub(super) const HEAP_BYTES: usize = core::mem::offset_of!(Heap<Linux>, none);
+/// What no object's granule is.
+pub(super) const NOT_SERVED: usize = usize::MAX;
+/// Distance from a heap to its countdowns.
+const TO_COUNTDOWNS: usize = COUNTDOWNS_OFFSET - HEAP_OFFSET;
 
 /// The heap of a thread that has none yet: nothing can be taken from it or given to it, so both
 /// fast paths fall through to the slow ones without a test for null.
 pub struct NoHeap(pub(super) Heap<Linux>);
-// SAFETY: nobody writes to it: `take` finds empty bins, `give` a limit of zero.
+// SAFETY: nobody writes to it: `take` finds the empty list, `give` a limit of zero.
 unsafe impl Sync for NoHeap {}
 /// See [`NoHeap`].
 pub static NO_HEAP: NoHeap = NoHeap::new();
@@ -120,10 +140,11 @@ impl<O: Os> Heap<O> {
         Self {
             limit: 0,
             window: 0,
-            bins: [null_mut(); BIN_SLOTS],
+            current: [0; BIN_SLOTS],
+            served: [NOT_SERVED; CLASSES + 1],
             slot: null_mut(),
             region: core::ptr::null(),
-            listed: [0; BIN_SLOTS],
+            ring: [0; BIN_SLOTS],
             carving: [0; BIN_SLOTS],
             blocks: [0; 4],
             granules: 0,
@@ -139,8 +160,12 @@ impl<O: Os> Heap<O> {
             next: null_mut(),
             mail: null_mut(),
             mail_read: 0,
-            outbox: Outbox::new(),
+            forked: false,
+            spare: 0,
             left: Left::NONE,
+            outbox: Outbox::new(),
+            _to_a_cache_lines_end: [0; 7],
+            none: null_mut(),
         }
     }
 
@@ -159,6 +184,7 @@ impl<O: Os> Heap<O> {
         unsafe {
             let this = slot.as_ptr().add(HEAP_OFFSET).cast::<Self>();
             // All other fields of an empty heap are zero, as the fresh memory is.
+            (*this).served = [NOT_SERVED; CLASSES + 1];
             (*this).slot = slot.as_ptr();
             (*this).region = region;
             (*this).granules_max = ((bytes - OBJECTS_OFFSET) >> GRANULE_SHIFT) as Granule;
@@ -168,16 +194,18 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Takes a free object from a bin; null if the bin is empty.
+    /// Takes a free object from a bin; null if its list is empty.
     ///
     /// # Safety
     /// The calling thread has the heap, or it is the empty heap of threads without one.
     #[inline(always)]
     pub unsafe fn take(this: *mut Self, bin: usize) -> *mut FreeObject {
-        // SAFETY: `bin` is below BIN_SLOTS by the callers' arithmetic; an object in a bin is free
+        debug_assert!(bin < BIN_SLOTS);
+        // SAFETY: `bin` is below BIN_SLOTS by the callers' arithmetic; an object in an open list is free
         // memory of ours, and its first word links to the next.
         unsafe {
-            let head = Self::head(this, bin);
+            let current = *(&raw const (*this).current).cast::<SpanLink>().add(bin);
+            let head = Self::list(this, current as usize);
             let object = *head;
             if !object.is_null() {
                 *head = (*object).next;
@@ -186,19 +214,25 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// The head of a bin's list.
+    /// The head of a list: of granule `index - 1`, or for 0 of none.
     ///
     /// # Safety
-    /// `this` is a heap, and `bin < BIN_SLOTS`.
+    /// `this` is a heap, and the granule is below its limit.
     #[inline(always)]
-    unsafe fn head(this: *mut Self, bin: usize) -> *mut *mut FreeObject {
-        debug_assert!(bin < BIN_SLOTS);
-        // SAFETY: the array has a head for each such bin.
-        unsafe { (&raw mut (*this).bins).cast::<*mut FreeObject>().add(bin) }
+    unsafe fn list(this: *mut Self, index: usize) -> *mut *mut FreeObject {
+        // The slot's provenance, not the heap's: the heads lie behind it. Only Miri can tell the difference.
+        let lists = if cfg!(miri) && index != 0 {
+            // SAFETY: the caller's; an empty heap has no granules.
+            unsafe { (*this).slot.wrapping_add(LISTS_OFFSET) }
+        } else {
+            this.cast::<u8>().wrapping_add(TO_LISTS)
+        };
+        lists.cast::<*mut FreeObject>().wrapping_add(index)
     }
 
-    /// Puts a freed object into its bin. `false` if that takes the slow path: the object is not of
-    /// this heap, is misaligned, or was the last one freed into its bin.
+    /// Puts a freed object into its granule's list. `false` if that takes the slow path: the object is
+    /// not of this heap, is misaligned, was the last one freed into that list, or the countdown has
+    /// ended. In the last case the object is in the list: see [`Heap::give_noticed`].
     ///
     /// One subtraction, rotation and comparison decide three things at once: whether the object lies
     /// in this heap, so that it is the calling thread's; and whether it is a multiple of 8, since the
@@ -208,39 +242,38 @@ impl<O: Os> Heap<O> {
     /// As for [`Heap::take`]; and nobody uses the object any more.
     #[inline(always)]
     pub unsafe fn give(this: *mut Self, object: *mut u8) -> bool {
-        // SAFETY: the calling thread has the heap; below the limit, the granule table holds a bin
-        // index for every granule, and the granule is committed memory.
+        // SAFETY: the calling thread has the heap; below the limit every granule has a list and is
+        // committed memory.
         unsafe {
             let offset = object.addr().wrapping_sub(this.wrapping_byte_add(TO_OBJECTS).addr());
             let offset = offset.rotate_right(3);
             if offset >= (*this).limit {
                 return false;
             }
-            // As in `give_to`: the slot's provenance, where it matters.
-            let table = if cfg!(miri) {
-                (*this).slot.add(TABLE_OFFSET)
-            } else {
-                this.cast::<u8>().add(TO_TABLE)
-            };
-            let bin = *table.add(offset >> (GRANULE_SHIFT - 3));
-            Self::give_to(this, object, bin as usize)
+            let granule = offset >> (GRANULE_SHIFT - 3);
+            *Self::list(this, granule + 1) != object.cast() && Self::give_to(this, granule, object)
         }
     }
 
-    /// As [`Heap::give`], for an object that is known to be of `bin` if it is this heap's. Whoever
-    /// knows the bin knows an object's address, so that it is a multiple of 8 is not checked.
+    /// As [`Heap::give`], for an object whose size is known, so that its address can be trusted: neither
+    /// that it is a multiple of 8 nor that it was not freed just now is checked. What is freed soon after
+    /// it was allocated is of the granule that its bin is served from, where nothing is counted.
     ///
     /// # Safety
-    /// As for [`Heap::give`]; and `bin` is the object's.
+    /// As for [`Heap::give`]; and the object is of `bin`, a small one, and not free.
     #[inline(always)]
     pub unsafe fn give_known(this: *mut Self, object: *mut u8, bin: usize) -> bool {
-        // SAFETY: as for `give`; the range check proves that the object is of this heap.
+        debug_assert!(bin <= CLASSES);
+        // SAFETY: as for `give`; being served from or below the limit proves that the granule is this
+        // heap's.
         unsafe {
             let offset = object.addr().wrapping_sub(this.wrapping_byte_add(TO_OBJECTS).addr());
-            if offset >= (*this).window {
-                return false;
+            let granule = offset >> GRANULE_SHIFT;
+            if granule == *(&raw const (*this).served).cast::<usize>().add(bin) {
+                Self::push(this, granule, object);
+                return true;
             }
-            Self::give_to(this, object, bin)
+            granule < (*this).window && Self::give_to(this, granule, object)
         }
     }
 
@@ -258,13 +291,35 @@ impl<O: Os> Heap<O> {
         }
     }
 
+    /// Puts an object into its granule's list. `false` if that ends the countdown.
+    ///
+    /// Counted last: of a free that a fork cuts in two the child knows too little, never too much.
+    ///
     /// # Safety
-    /// As for [`Heap::give_known`], and the object is of this heap.
+    /// As for [`Heap::give_known`], and the object is of this granule.
     #[inline(always)]
-    unsafe fn give_to(this: *mut Self, object: *mut u8, bin: usize) -> bool {
-        // SAFETY: the caller's; `bin` comes from the granule table or from a `Bin`.
+    unsafe fn give_to(this: *mut Self, granule: usize, object: *mut u8) -> bool {
+        // SAFETY: the caller's; below the limit every granule has a countdown.
         unsafe {
-            let head = Self::head(this, bin);
+            Self::push(this, granule, object);
+            // As in `list`.
+            let countdowns = if cfg!(miri) {
+                (*this).slot.wrapping_add(COUNTDOWNS_OFFSET)
+            } else {
+                this.cast::<u8>().wrapping_add(TO_COUNTDOWNS)
+            };
+            let countdown = countdowns.cast::<u32>().wrapping_add(granule);
+            *countdown = (*countdown).wrapping_sub(1);
+            *countdown != 0
+        }
+    }
+
+    /// # Safety
+    /// As for `give_to`.
+    #[inline(always)]
+    unsafe fn push(this: *mut Self, granule: usize, object: *mut u8) {
+        // SAFETY: the caller's; below the limit every granule has a list.
+        unsafe {
             // The link goes through the slot's provenance, not the program's: the program's pointer
             // may be good for fewer bytes. Only Miri can tell the difference.
             let object: *mut FreeObject = if cfg!(miri) {
@@ -272,14 +327,21 @@ impl<O: Os> Heap<O> {
             } else {
                 object.cast()
             };
-            let first = *head;
-            if first == object {
-                return false;
-            }
-            (*object).next = first;
+            let head = Self::list(this, granule + 1);
+            (*object).next = *head;
             *head = object;
-            true
         }
+    }
+
+    /// Whether an address is of this heap's objects, and a multiple of 8.
+    ///
+    /// # Safety
+    /// `this` is a heap.
+    #[inline(always)]
+    pub unsafe fn has(this: *mut Self, object: *mut u8) -> bool {
+        let offset = object.addr().wrapping_sub(this.wrapping_byte_add(TO_OBJECTS).addr());
+        // SAFETY: the caller's.
+        unsafe { offset.rotate_right(3) < (*this).limit }
     }
 
     /// The slot's part for other threads.
@@ -310,21 +372,27 @@ impl<O: Os> Heap<O> {
 
     /// The span array's entry of a granule.
     pub(super) fn span(&self, granule: Granule) -> *mut Span {
-        self.slot.wrapping_add(SPANS_OFFSET).cast::<Span>().wrapping_add(granule as usize)
+        span_at(self.slot, granule as usize)
     }
 
-    /// A granule's entry in the granule table.
-    pub(super) fn table(&self, granule: Granule) -> &AtomicU8 {
-        // SAFETY: callers stay below the committed part of the table, by `granules`.
-        unsafe { &*self.slot.add(TABLE_OFFSET + granule as usize).cast::<AtomicU8>() }
+    /// The head of a granule's list.
+    pub(super) fn list_of(&self, granule: Granule) -> *mut *mut FreeObject {
+        let lists = self.slot.wrapping_add(LISTS_OFFSET).cast::<*mut FreeObject>();
+        lists.wrapping_add(granule as usize + 1)
     }
 
-    /// Publishes a new limit, after the table has been filled up to it.
+    /// A granule's countdown.
+    pub(super) fn countdown_of(&self, granule: Granule) -> *mut u32 {
+        let countdowns = self.slot.wrapping_add(COUNTDOWNS_OFFSET).cast::<u32>();
+        countdowns.wrapping_add(granule as usize)
+    }
+
+    /// Publishes a new limit, after the granules below it have been closed.
     pub(super) fn set_granules(&mut self, granules: Granule) {
         self.granules = granules;
-        self.window = (granules as usize) << GRANULE_SHIFT;
-        self.limit = self.window >> 3;
-        // Release: pairs with the Acquire in `region::locate`, which then sees the table.
+        self.window = granules as usize;
+        self.limit = self.window << (GRANULE_SHIFT - 3);
+        // Release: pairs with the Acquire in `region::locate`, which then sees the spans.
         self.header().granules.store(granules, Ordering::Release);
     }
 }
@@ -340,7 +408,7 @@ impl Link for FreeObject {
     }
 }
 
-// SAFETY: objects are slots of spans of this heap, which are disjoint; a slot leaves its bin when it
+// SAFETY: objects are slots of spans of this heap, which are disjoint; a slot leaves its list when it
 // is taken and enters it when it is given. Object sizes are multiples of the alignment promised, and
 // spans start on granules.
 unsafe impl<O: Os> ObjectAllocator for Heap<O> {
@@ -364,7 +432,14 @@ unsafe impl<O: Os> ObjectAllocator for Heap<O> {
                 }
                 None => Self::give(this, object.as_ptr()),
             };
-            if done { Ok(()) } else { (*(*this).region).free(this, object) }
+            if done {
+                return Ok(());
+            }
+            let noticed = match Self::has(this, object.as_ptr()) {
+                true => Self::give_noticed(this, object.as_ptr()),
+                false => None,
+            };
+            noticed.unwrap_or_else(|| (*(*this).region).free(this, object))
         }
     }
 }
@@ -402,8 +477,11 @@ const _: () = {
     assert!(size_of::<SlotHeader<Linux>>() <= HEAP_OFFSET);
     assert!(core::mem::offset_of!(SlotHeader<Linux>, changing) == 64);
     assert!(core::mem::offset_of!(SlotHeader<Linux>, primary) == 128);
-    assert!(HEAP_OFFSET + size_of::<Heap<Linux>>() <= TABLE_OFFSET);
-    assert!(SPANS_OFFSET + super::layout::GRANULES_MAX * size_of::<Span>() <= OBJECTS_OFFSET);
+    // Nothing of the heap lies behind the first list head, and a cache line has eight whole ones.
+    assert!(HEAP_BYTES + size_of::<usize>() == size_of::<Heap<Linux>>());
+    assert!(
+        (LISTS_OFFSET + size_of::<usize>()).is_multiple_of(64) && HEAP_OFFSET.is_multiple_of(64)
+    );
     // What the fast paths use lies at the heap's start.
-    assert!(core::mem::offset_of!(Heap<Linux>, bins) == 16);
+    assert!(core::mem::offset_of!(Heap<Linux>, current) == 16);
 };

@@ -22,8 +22,7 @@ use core::ptr::null_mut;
 /// Granules that orphans may always keep: 2 MiB.
 const KEPT_MIN: u32 = (2 * 1024 * 1024 / GRANULE_BYTES) as u32;
 
-/// The account of what orphans keep, in granules. A heap is charged all that it holds, since nobody has
-/// sorted out what of it is free.
+/// The account of what orphans keep, in granules: those that are free and may have memory behind them.
 #[derive(Debug)]
 pub(super) struct Kept {
     held: AtomicU32,
@@ -35,9 +34,9 @@ impl Kept {
         Self { held: AtomicU32::new(0), earned: AtomicU32::new(0) }
     }
 
-    /// Whether a heap of this size may keep its memory; it is charged then.
+    /// Whether so much may be kept; it is charged then.
     // Relaxed, here and below: numbers that order nothing.
-    fn take_in(&self, charge: u32) -> bool {
+    pub(super) fn take_in(&self, charge: u32) -> bool {
         let most = self.earned.load(Ordering::Relaxed).saturating_add(KEPT_MIN);
         let add = |held: u32| held.checked_add(charge).filter(|sum| *sum <= most);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
@@ -67,6 +66,13 @@ pub struct Left {
 impl Left {
     /// There was no end.
     pub(super) const NONE: Self = Self { kept: 0, held: 0, given: 0, remained: 0 };
+
+    /// Charges an orphan that kept its memory for more of it. `false` if it may not keep that.
+    pub(super) fn keep_more(&mut self, account: &Kept, charge: u32) -> bool {
+        let keeps = self.kept > 0 && account.take_in(charge);
+        self.kept += if keeps { charge } else { 0 };
+        keeps
+    }
 }
 
 impl<O: Os> Region<O> {
@@ -108,6 +114,7 @@ impl<O: Os> Region<O> {
                 return None;
             }
             self.kept.let_go(core::mem::take(&mut (*heap).left.kept));
+            (*heap).after_fork();
         }
         Some(slot)
     }
@@ -119,14 +126,16 @@ impl<O: Os> Region<O> {
     pub(super) unsafe fn leave(&self, heap: *mut Heap<O>) {
         // SAFETY: the caller's.
         let this = unsafe { &mut *heap };
-        this.change(Heap::keep_all_mail);
+        this.change(Heap::settle_down);
         let held = this.dirty_granules();
         let last = this.left;
         if last.given > 0 && held.saturating_sub(last.remained) >= last.given.div_ceil(2) {
             self.kept.earn(last.held);
         }
-        if self.kept.take_in(held) {
-            this.left = Left { kept: held, ..Left::NONE };
+        // One at least, which tells that the heap keeps what it has.
+        let charge = this.free_dirty.max(1);
+        if self.kept.take_in(charge) {
+            this.left = Left { kept: charge, ..Left::NONE };
             // What is free already is not given back because a little more arrives.
             this.stuck = this.free_dirty;
             // SAFETY: the caller's.
@@ -164,9 +173,10 @@ impl<O: Os> Region<O> {
     pub(super) fn sort_kept(&self) {
         self.visit_kept(Stack::Warm, |heap| {
             heap.change(Heap::sort);
-            let held = heap.dirty_granules();
-            self.kept.held.fetch_add(held, Ordering::Relaxed);
-            heap.left.kept = held;
+            let charge = heap.free_dirty.max(1);
+            self.kept.held.fetch_add(charge, Ordering::Relaxed);
+            heap.left.kept = charge;
+            heap.stuck = heap.free_dirty;
         });
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! region   = [ slot 0 | slot 1 | … ]                      one reservation, one slot per heap
-//! slot     = [ mailbox | heap | granule table | spans | guard | objects … ]
+//! slot     = [ mailbox | heap | list heads | … spans | countdowns … | guard | objects … ]
 //! objects  = [ block 0 | block 1 | … ]                     256 KiB each, handed out bottom up
 //! block    = [ granule 0 | … | granule 15 ]                16 KiB each
 //! span     = 1, 4 or up to 16 granules of one block, for objects of one bin
@@ -31,10 +31,12 @@ pub const SLOTS_MAX: usize = 1024;
 
 /// Offset of the heap in its slot; the header for other threads lies before it.
 pub const HEAP_OFFSET: usize = 192;
-/// Offset of the granule table: one byte per granule, its first part on the heap's own page.
-pub const TABLE_OFFSET: usize = 3584;
-/// Offset of the span array.
-pub const SPANS_OFFSET: usize = 512 * 1024;
+/// Offset of the list heads: eight bytes per granule, and one entry before the first granule's for none.
+/// It follows the heap, so that those of a small program lie on the heap's own page.
+pub const LISTS_OFFSET: usize = HEAP_OFFSET + super::heap::HEAP_BYTES;
+/// Offset of the countdowns, four bytes per granule; the span array lies below it and grows downwards, so
+/// that both share a page in a small program.
+pub const COUNTDOWNS_OFFSET: usize = 12 * 1024 * 1024;
 /// Offset of the objects. A multiple of 2 MiB, so that blocks can be huge pages.
 pub const OBJECTS_OFFSET: usize = 16 * 1024 * 1024;
 /// Most granules of a slot.
@@ -45,8 +47,13 @@ pub const HUGE_BYTES: usize = 2 * 1024 * 1024;
 /// Alignment of every slot.
 pub const SLOT_ALIGN: usize = HUGE_BYTES;
 
+/// Room that is left between the parts at least.
+const GUARD_MIN: usize = 128 * 1024;
+
 const _: () = {
-    assert!(TABLE_OFFSET + GRANULES_MAX <= SPANS_OFFSET);
-    assert!(SPANS_OFFSET.is_multiple_of(65536) && OBJECTS_OFFSET.is_multiple_of(SLOT_ALIGN));
+    let spans = COUNTDOWNS_OFFSET - GRANULES_MAX * size_of::<super::span::Span>();
+    assert!(LISTS_OFFSET + (GRANULES_MAX + 1) * size_of::<usize>() + GUARD_MIN <= spans);
+    assert!(COUNTDOWNS_OFFSET + GRANULES_MAX * size_of::<u32>() + GUARD_MIN <= OBJECTS_OFFSET);
+    assert!(COUNTDOWNS_OFFSET.is_multiple_of(65536) && OBJECTS_OFFSET.is_multiple_of(SLOT_ALIGN));
     assert!(OBJECTS_OFFSET < 1 << SLOT_SHIFT_MIN);
 };

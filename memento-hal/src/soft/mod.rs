@@ -2,7 +2,7 @@
 //!
 //! Layers, each of which uses only those below it:
 //! `Soft` (the contract) → `keep` (heaps without a thread) → `region` (slots, whose an address is) →
-//! `refill` (slow paths of a heap) →
+//! `refill` and `mail` (slow paths of a heap) → `lists` (the granules' free objects) →
 //! `granules` (which granules a heap uses) → `backing` (which pages are huge) → `heap` (fast paths) → `mailbox` and `outbox` (remote frees), `orphans`,
 //! `span`, `bin`, `layout`.
 //!
@@ -24,6 +24,8 @@ cfg_if::cfg_if! {
         mod heap;
         mod keep;
         mod layout;
+        mod lists;
+        mod mail;
         mod outbox;
         mod process;
         mod refill;

@@ -12,10 +12,9 @@
 //! [`BYTES_MAX`] in each of [`PARCELS`] parcels.
 
 use super::bin::{Bin, CHARGE_UNIT};
-use super::layout::{GRANULE_BYTES, GRANULE_SHIFT, OBJECTS_OFFSET, SLOT_SHIFT_MAX, TABLE_OFFSET};
+use super::layout::{GRANULE_BYTES, GRANULE_SHIFT, OBJECTS_OFFSET, SLOT_SHIFT_MAX};
 use super::mailbox::Link;
-use super::span::{FreeObject, Granule};
-use crate::sync::{AtomicU8, Ordering};
+use super::span::{FreeObject, Granule, span_at};
 use core::ptr::null_mut;
 
 /// An object of a slot: its distance from the slot's start in units of 8. Never 0.
@@ -124,7 +123,7 @@ impl Parcel {
     /// holds nothing and is no slot's, of which nothing is written.
     #[inline(always)]
     pub unsafe fn add_beside(this: *mut Self, object: *mut u8) -> bool {
-        // SAFETY: the caller's; the table is committed for the slot's granules; what may be still added
+        // SAFETY: the caller's; the spans are committed for the slot's granules; what may be still added
         // limits the number of objects, see `CHARGE_MIN`.
         unsafe {
             let within = object.addr().wrapping_sub((*this).start.addr());
@@ -132,10 +131,8 @@ impl Parcel {
             if granule >= (*this).granules as usize {
                 return false;
             }
-            // Relaxed: an allocated object reached the caller after its span was made.
             let slot = (*this).start.wrapping_sub(OBJECTS_OFFSET);
-            let bin = (*slot.wrapping_add(TABLE_OFFSET + granule).cast::<AtomicU8>())
-                .load(Ordering::Relaxed);
+            let bin = (*span_at(slot, granule)).bin();
             let Some(bin) = Bin::with_short_spans(bin) else { return false };
             let offset = ((OBJECTS_OFFSET + within) / 8) as Offset;
             let (charge, last) = (u16::from(bin.charge()), (*this).count as usize);
@@ -176,10 +173,8 @@ pub fn object_at(slot: *mut u8, offset: Offset) -> *mut FreeObject {
 /// How many offsets fit into an object beside its link.
 fn room(slot: *mut u8, object: *mut FreeObject) -> usize {
     let granule = (object.addr() - slot.addr() - OBJECTS_OFFSET) >> GRANULE_SHIFT;
-    // SAFETY: the object is the slot's, so the table is committed up to its granule.
-    let bin =
-        unsafe { (*slot.add(TABLE_OFFSET + granule).cast::<AtomicU8>()).load(Ordering::Relaxed) };
-    // Large objects have no bin of their own in the table.
+    // SAFETY: the object is the slot's, so the spans are committed up to its granule.
+    let bin = unsafe { (*span_at(slot, granule)).bin() };
     let bytes = Bin::new(bin).map_or(usize::MAX, Bin::size);
     (bytes - size_of::<FreeObject>()).min(ENCLOSED_MAX * size_of::<Offset>()) / size_of::<Offset>()
 }

@@ -5,16 +5,17 @@
 //! it holds. No lock is taken anywhere, so a fork finds none held.
 
 use super::backing::{PagePolicy, PolicyCell};
-use super::bin::{BINS, Bin, PROMPT};
+use super::bin::{BINS, Bin};
 use super::heap::{Heap, SlotHeader};
 use super::keep::Kept;
 use super::layout::{
-    GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SLOT_ALIGN, SLOT_SHIFT_MAX, SLOT_SHIFT_MIN,
-    SLOTS_MAX, SPANS_OFFSET, TABLE_OFFSET,
+    COUNTDOWNS_OFFSET, GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SLOT_ALIGN, SLOT_SHIFT_MAX,
+    SLOT_SHIFT_MIN, SLOTS_MAX,
 };
+use super::lists::SERVED;
 use super::orphans::Orphans;
 use super::outbox::{Offset, Outbox, Parcel, object_at, offset_in, seal};
-use super::span::{FreeObject, Span};
+use super::span::{FreeObject, Granule, State, span_at};
 use crate::fatal::corruption;
 use crate::object::FreeFault;
 use crate::os::Os;
@@ -112,10 +113,29 @@ impl Located {
 /// What `add_usage` reads of a granule.
 struct Snapshot {
     bin: u8,
-    back: u8,
+    back: Granule,
+    state: State,
     carved: u16,
-    free: u16,
+    made: u16,
+    bits: u32,
+    countdown: u32,
     dirty: u16,
+}
+
+impl Snapshot {
+    /// Objects that are allocated of the granule, or of the span of big objects that starts there.
+    fn live(&self, bin: Bin) -> u32 {
+        match self.state {
+            _ if bin.is_big() && self.back == 0 => {
+                u32::from(self.carved).saturating_sub(self.bits.count_ones())
+            }
+            _ if bin.is_big() => 0,
+            State::Closed => self.made.into(),
+            State::Open => self.countdown,
+            State::Idle => 0,
+            State::Served => self.countdown.saturating_sub(SERVED),
+        }
+    }
 }
 
 /// The header of a slot.
@@ -231,10 +251,8 @@ impl<O: Os> Region<O> {
             // `mine`, to which the caller may have exclusive access.
             let heap = found.heap::<O>();
             let heap = if heap == mine { mine } else { heap };
-            // SAFETY: as said; the bin is the object's.
-            let given =
-                unsafe { Heap::give_known(heap, found.object.cast(), found.bin.list().into()) };
-            return if given { Ok(()) } else { Err(FreeFault::NotAllocated) };
+            // SAFETY: as said.
+            return unsafe { (*heap).change(|heap| heap.put(found.object)) };
         }
         let sent = if mine.is_null() {
             // SAFETY: an object of that slot, which the caller gives up.
@@ -343,21 +361,10 @@ impl<O: Os> Region<O> {
         if granule >= granules {
             return Err(FreeFault::Outside);
         }
-        // SAFETY: table and span array are committed for all granules below the published limit.
+        // SAFETY: the span array is committed for all granules below the published limit.
         let (bin, back) = unsafe {
-            let table = slot.wrapping_add(TABLE_OFFSET + granule).cast::<AtomicU8>();
-            let span = slot.wrapping_add(SPANS_OFFSET).cast::<Span>().wrapping_add(granule);
-            // Relaxed: an allocated object reached the caller after its span was made.
-            ((*table).load(Ordering::Relaxed), usize::from((*span).back))
-        };
-        let bin = if bin == PROMPT {
-            // SAFETY: as above.
-            unsafe {
-                let spans = slot.wrapping_add(SPANS_OFFSET).cast::<Span>();
-                (*spans.wrapping_add(granule - back)).bin
-            }
-        } else {
-            bin
+            let span = span_at(slot, granule);
+            ((*span).bin(), (*span).back() as usize)
         };
         let bin = Bin::new(bin).ok_or(FreeFault::NotAllocated)?;
         let span_start = OBJECTS_OFFSET + ((granule - back) << GRANULE_SHIFT);
@@ -387,6 +394,7 @@ impl<O: Os> Region<O> {
                 (*heap).next = null_mut();
                 // What it holds is lost, some KiB at most: its thread may have been posting it.
                 (*heap).outbox = Outbox::new();
+                (*heap).forked = true;
             }
             if header.mailbox.after_fork(!header.changing.load(Ordering::Relaxed)) {
                 self.count_orphan(slot);
@@ -402,25 +410,26 @@ impl<O: Os> Region<O> {
             // Acquire: pairs with the Release in `set_granules`.
             let granules = header::<O>(slot).granules.load(Ordering::Acquire) as usize;
             usage.peak_bytes += (granules as u64) << GRANULE_SHIFT;
-            let spans = slot.wrapping_add(SPANS_OFFSET).cast::<Span>();
             for granule in 0..granules {
-                // SAFETY: the span array is committed for granules below the published limit. The
+                // SAFETY: spans and countdowns are committed for granules below the published limit. The
                 // fields are read one by one, volatile, since the owner may be writing them.
                 let field = unsafe {
-                    let span = spans.wrapping_add(granule);
+                    let span = span_at(slot, granule);
+                    let countdowns = slot.wrapping_add(COUNTDOWNS_OFFSET).cast::<u32>();
                     Snapshot {
-                        bin: (&raw const (*span).bin).read_volatile(),
-                        back: (&raw const (*span).back).read_volatile(),
+                        bin: (*span).bin(),
+                        back: (*span).back(),
+                        state: (&raw const (*span).state).read_volatile(),
                         carved: (&raw const (*span).carved).read_volatile(),
-                        free: (&raw const (*span).free_count).read_volatile(),
+                        made: (&raw const (*span).made).read_volatile(),
+                        bits: (&raw const (*span).bits).read_volatile(),
+                        countdown: countdowns.wrapping_add(granule).read_volatile(),
                         dirty: (&raw const (*span).block.dirty).read_volatile(),
                     }
                 };
                 usage.resident_bytes += u64::from(field.dirty.count_ones()) << GRANULE_SHIFT;
-                if field.back == 0
-                    && let Some(bin) = Bin::new(field.bin)
-                {
-                    usage.live[bin.index()] += u64::from(field.carved.saturating_sub(field.free));
+                if let Some(bin) = Bin::new(field.bin) {
+                    usage.live[bin.index()] += u64::from(field.live(bin));
                 }
             }
             usage.remote_frees += header::<O>(slot).remote_frees.get();

@@ -5,7 +5,8 @@
 //! indexed by granule, all zero before first use: the span's in the entry of its first granule, the
 //! block's in the entry of its first.
 
-use super::layout::GRANULES_PER_BLOCK;
+use super::layout::{COUNTDOWNS_OFFSET, GRANULES_PER_BLOCK};
+use crate::sync::{AtomicU8, Ordering};
 
 /// Index of a granule in its slot.
 pub type Granule = u32;
@@ -20,34 +21,83 @@ pub struct FreeObject {
     pub next: *mut FreeObject,
 }
 
-/// What is known about one granule. All zero: nothing yet.
+/// Most objects of a span whose objects are big: as many as [`Span::bits`] has bits.
+pub const BIG_OBJECTS_MAX: usize = u32::BITS as usize;
+
+/// What a granule with objects that are not big is at. Its objects are those that start in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// Nothing is free, or the granule is in no span or in one of big objects. The next free into it
+    /// takes the slow path.
+    Closed = 0,
+    /// Something is free; it waits in its bin's ring. The free of the last allocated object takes the
+    /// slow path.
+    Open = 1,
+    /// Everything that was made is free, but not so the rest of its span; in the ring.
+    Idle = 2,
+    /// Its bin is served from it.
+    Served = 3,
+}
+
+/// What is known about one granule. All zero: nothing yet. What concerns the whole span is in the
+/// entry of its first granule.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Span {
-    /// Free objects that are in no bin of the heap.
-    pub free: *mut FreeObject,
-    /// Length of `free`.
-    pub free_count: u16,
-    /// Objects made so far, from the bottom up; the rest of the span was never touched.
-    pub carved: u16,
-    /// Objects that fit.
-    pub capacity: u16,
-    /// The bin, or 0 while the granule is in no span.
-    pub bin: u8,
+    /// The bin, or 0 while the granule is in no span; in every entry. Other threads read it when they
+    /// free an object.
+    bin: AtomicU8,
     /// Distance to the span's first granule.
-    pub back: u8,
-    /// Neighbours in the heap's list of spans of this bin that have free objects.
-    pub next: SpanLink,
-    pub previous: SpanLink,
-    /// In that list.
-    pub listed: bool,
+    back: AtomicU8,
     /// No page of the span was ever written before: what is carved first reads as zero.
     pub fresh: bool,
     /// In the entry of a block's first granule: a huge page may be behind it, so that its free granules
     /// have memory whether they are dirty or not.
     pub huge: bool,
+    /// In every entry.
+    pub state: State,
+    /// Objects made of the span so far, from the bottom up; the rest of it was never touched.
+    pub carved: u16,
+    /// How many of these start in this granule, if they are not big; in every entry.
+    pub made: u16,
+    /// Which of the span's objects are free, if they are big: bit *i* stands for object *i*.
+    pub bits: u32,
+    /// Neighbours in the heap's ring of this bin's granules with free objects, or of its spans if they
+    /// are big; 0 if it is not in the ring.
+    pub next: SpanLink,
+    pub previous: SpanLink,
     /// The block's state, in the entry of its first granule.
     pub block: Block,
+}
+
+/// A granule's entry.
+#[inline(always)]
+pub fn span_at(slot: *mut u8, granule: usize) -> *mut Span {
+    slot.wrapping_add(COUNTDOWNS_OFFSET).cast::<Span>().wrapping_sub(granule + 1)
+}
+
+impl Span {
+    /// The bin, or 0.
+    // Relaxed, here and below: an allocated object reached whoever frees it after its span was made.
+    #[inline(always)]
+    pub fn bin(&self) -> u8 {
+        self.bin.load(Ordering::Relaxed)
+    }
+
+    /// Distance to the span's first granule.
+    #[inline(always)]
+    pub fn back(&self) -> Granule {
+        self.back.load(Ordering::Relaxed).into()
+    }
+
+    /// Puts the granule into a span, or with bin 0 into none; nothing is made.
+    pub fn set(&mut self, bin: u8, back: u8) {
+        self.bin.store(bin, Ordering::Relaxed);
+        self.back.store(back, Ordering::Relaxed);
+        self.state = State::Closed;
+        (self.carved, self.made, self.bits) = (0, 0, 0);
+    }
 }
 
 /// 16 granules. Bit *i* stands for granule *i*.

@@ -71,6 +71,28 @@ fn a_heap_that_is_free_again_serves_other_bins_from_the_same_blocks() {
 }
 
 #[test]
+fn a_span_that_became_free_before_it_was_used_up_is_handed_out_once() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        // Two objects a span; the first goes before the second was made.
+        let a = heap.alloc(bin(16_000)).unwrap();
+        // SAFETY: not used afterwards.
+        unsafe { heap.give_back(a).unwrap() };
+        let all = [heap.alloc(bin(16_000)).unwrap()];
+        // Another bin wants granules, and must not get theirs.
+        let other: Vec<_> = (0..32).map(|_| heap.alloc(bin(32_000)).unwrap()).collect();
+        let mut ranges: Vec<_> = all.iter().map(|o| (o.addr().get(), 16_000)).collect();
+        ranges.extend(other.iter().map(|o| (o.addr().get(), 32_000)));
+        ranges.sort_unstable();
+        assert!(ranges.windows(2).all(|w| w[0].0 + w[0].1 <= w[1].0), "{ranges:x?}");
+        for object in all.into_iter().chain(other) {
+            // SAFETY: allocated above, not used afterwards.
+            unsafe { heap.give_back(object).unwrap() };
+        }
+    });
+}
+
+#[test]
 fn zeroed_objects_are_zero_after_any_use() {
     let soft = fake();
     with_heap(&soft, |heap| {
@@ -350,8 +372,8 @@ fn in_a_fork_child_the_chain_of_a_dead_thread_falls_apart() {
         assert_eq!(soft.attach(), Some(second));
         assert!((*first.as_ptr()).next.is_null() && (*second.as_ptr()).next.is_null());
         (*second.as_ptr()).give_back(object).unwrap();
-        let bins = &(*first.as_ptr()).bins;
-        let given = bins[bin(64).index()] == object.as_ptr().cast();
+        let granule = (*first.as_ptr()).granule_of(object.as_ptr().cast());
+        let given = *(*first.as_ptr()).list_of(granule) == object.as_ptr().cast();
         assert!(!given, "an object of a heap that is nobody's was not posted");
         assert_eq!(soft.attach(), Some(first));
         // Forks of forks count each orphan once.

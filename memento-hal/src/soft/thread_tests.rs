@@ -36,7 +36,15 @@ fn free(soft: &Soft<Fake>, core: Core, object: NonNull<u8>) -> Result<(), FreeFa
     // SAFETY: the core is this test's; what the tests free twice is what they are about.
     unsafe {
         let heap = core.as_ptr();
-        if Heap::give(heap, object.as_ptr()) || Heap::give_away(heap, object.as_ptr()) {
+        if Heap::give(heap, object.as_ptr()) {
+            return Ok(());
+        }
+        if Heap::has(heap, object.as_ptr())
+            && let Some(result) = Heap::give_noticed(heap, object.as_ptr())
+        {
+            return result;
+        }
+        if Heap::give_away(heap, object.as_ptr()) {
             return Ok(());
         }
         soft.free_slow(heap, object)
