@@ -1,8 +1,8 @@
 //! A plot of time against memory: what each setting, or each allocator, costs of either.
 
-use memento::engine::estimate::{Estimate, geometric_mean};
 use crate::summary::{Cell, Summary};
 use anyhow::{Context, Result, ensure};
+use memento::engine::estimate::{Estimate, geometric_mean};
 use plotters::prelude::*;
 use std::path::Path;
 

@@ -31,7 +31,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Measures, prints the table and exports it.
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Prints the table of earlier runs; refuses samples that were not taken in turns.
     Table {
         /// Files that `run` wrote.
@@ -263,7 +263,8 @@ fn chosen(arguments: &RunArguments, target: &Path) -> Result<Vec<Allocator>> {
     if wants(allocators::MEMENTO) {
         let built = benches().join("../shims/target/release/libmemento.so");
         let memento = allocators::memento(arguments.shim.as_deref().unwrap_or(&built))?;
-        variants = arguments.conf.iter().map(|conf| allocators::with_conf(&memento, conf)).collect();
+        variants =
+            arguments.conf.iter().map(|conf| allocators::with_conf(&memento, conf)).collect();
         all.push(memento);
     }
     let is_peer = |name: &String| name != allocators::MEMENTO && name != allocators::SYSTEM;
