@@ -12,11 +12,15 @@ use memento_hal::soft::{HEAP_MAX, Heap, PagePolicy, Soft};
 use memento_hal::{Hal, ProcessHal};
 
 impl<O: Observer> Memento<Soft, O> {
-    /// Has the calling thread's heap get its first memory by one policy, and all other memory by
-    /// another: for a program that is known to touch so much at once, in one thread. What the
-    /// environment says counts more than either.
+    /// Has the calling thread's heap get its first memory by one policy, and more by another as long as
+    /// no other thread has a heap: for a program that is known to touch so much at once, in one
+    /// thread. From the second heap on all go by `others`. What the environment says counts more than
+    /// any of them.
+    ///
+    /// Interpreters ask for buffers of the most that they may need, and cut them afterwards: so an object
+    /// that is longer than any that was used in full gets no huge page.
     #[cold]
-    pub fn begin(&self, first: PagePolicy, others: PagePolicy) {
+    pub fn begin(&'static self, first: PagePolicy, alone: PagePolicy, others: &'static PagePolicy) {
         self.prepare_process();
         page_conf::apply_over(first);
         // The longest object of a heap takes a block of its own, so that one is added now, by `first`.
@@ -25,9 +29,11 @@ impl<O: Observer> Memento<Soft, O> {
             // SAFETY: allocated just now, and nobody has it.
             unsafe { self.give_back(object) };
         }
-        if page_conf::apply_over(others) {
+        if page_conf::apply_over(alone) {
             page_conf::print();
         }
+        self.with_others.set(others);
+        self.large.set_reach(1);
     }
 
     /// Whether an address is in memento's hands: in the region of the software heaps, or the start

@@ -79,18 +79,27 @@ pub(super) struct Habit {
     score: i8,
     /// Bytes of the longest run that was used in full.
     longest: usize,
+    /// How many times as long as that an object may be and still be of its kind.
+    reach: u8,
     /// Counts the answers "sure".
     answers: u8,
 }
 
 const SCORE_MAX: i8 = 4;
+/// See [`Habit`]; arrays that double, and a bit more.
+const REACH: u8 = 8;
 /// One answer in so many is "not sure", since an object on huge pages does not show what was touched.
 const PROBES: u8 = 16;
 
 impl Habit {
     /// Nothing was seen yet.
     pub const fn new() -> Self {
-        Self { score: 0, longest: 0, answers: 0 }
+        Self { score: 0, longest: 0, reach: REACH, answers: 0 }
+    }
+
+    /// Sets how far beyond what was seen an answer may be "sure".
+    pub fn set_reach(&mut self, times: u8) {
+        self.reach = times.max(1);
     }
 
     /// Looks at a run that its object does not use any more.
@@ -122,7 +131,7 @@ impl Habit {
     /// Whether an object of `bytes` will be used in full, as far as one can tell. What is much longer than
     /// any that was is of another kind.
     pub fn is_sure(&mut self, bytes: usize) -> bool {
-        if self.score <= 0 || bytes / 8 > self.longest {
+        if self.score <= 0 || bytes / usize::from(self.reach) > self.longest {
             return false;
         }
         self.answers = (self.answers + 1) % PROBES;
@@ -177,6 +186,8 @@ mod tests {
         let sure = (0..160).filter(|_| habit.is_sure(8 * MIB)).count();
         assert_eq!(sure, 150, "the others are probes");
         assert!((0..9).all(|_| !habit.is_sure(9 * MIB)), "nothing so long was seen");
+        habit.set_reach(1);
+        assert!((0..9).all(|_| !habit.is_sure(2 * MIB)) && (0..2).any(|_| habit.is_sure(MIB)));
         // A stride that is as regular as an even sample would be.
         // SAFETY: mapped above.
         unsafe {

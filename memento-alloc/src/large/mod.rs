@@ -102,6 +102,11 @@ impl<O: Os> Large<O> {
         self.state.release();
     }
 
+    /// Sets how many times as long as any that was used in full an object may be to be sure to be, too.
+    pub fn set_reach(&self, times: u8) {
+        self.state.with(this_thread(), |state| state.habit.set_reach(times));
+    }
+
     /// Memory for `size` bytes at a multiple of `align`, a power of two.
     pub fn allocate(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         let page = self.os.page_bytes();
