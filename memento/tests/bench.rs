@@ -71,13 +71,23 @@ fn every_function_gives_its_known_answer() {
     let directory = tempfile::tempdir().unwrap();
     let (word, path) = export(directory.path(), "r.json");
     // One allocator, one round, nothing watched: only the answers matter here.
-    let words = ["bench", "--only=stock", "--runs=1", "--watched=0", "--size=tiny", &word];
+    let words = [
+        "bench",
+        "--only=stock",
+        "--runs=1",
+        "--watched=0",
+        "--size=tiny",
+        "functions",
+        "data",
+        "platform",
+        &word,
+    ];
     let mut command = memento(&words);
     let out = command.env("MEMENTO_CACHE_DIR", directory.path().join("cache")).output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", stdout(&out));
     let document = read(&path);
     let workloads = document["workloads"].as_array().unwrap();
-    assert_eq!(workloads.len(), 23);
+    assert_eq!(workloads.len(), 23 + 4);
     let skipped: Vec<&str> = workloads
         .iter()
         .filter(|workload| workload.get("skipped").is_some())

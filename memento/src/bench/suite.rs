@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 mod files;
+mod programs;
 
 use files::{FILES, GOLDENS};
 
@@ -190,13 +191,17 @@ impl Suite {
         install(&mut npm, "npm")
     }
 
-    /// What `words` choose: a language, `LANGUAGE/FUNCTION` or a function's name; everything if nothing is
-    /// named. What has to be compiled is compiled now.
+    /// What `words` choose: a language, `LANGUAGE/FUNCTION` or a function's name; all functions if nothing is
+    /// named. `data` and `platform` are suites of installed programs, which are run if they are named. What has to be compiled is compiled now.
     ///
     /// # Errors
     /// If a word chooses nothing.
     pub fn select(&self, words: &[String], size: Size) -> Result<Vec<Entry>> {
-        let chosen = chosen(words)?;
+        let programs: Vec<_> = words.iter().flat_map(|word| programs::named(word)).collect();
+        let rest: Vec<String> =
+            words.iter().filter(|word| programs::named(word).is_empty()).cloned().collect();
+        let chosen =
+            if rest.is_empty() && !programs.is_empty() { Vec::new() } else { chosen(&rest)? };
         let mut entries = Vec::new();
         for language in Language::ALL {
             let functions = || chosen.iter().filter(|function| function.language == language);
@@ -215,6 +220,7 @@ impl Suite {
                 });
             }
         }
+        entries.extend(programs.into_iter().map(|program| self.program(program, size)));
         Ok(entries)
     }
 
@@ -290,8 +296,9 @@ fn chosen(words: &[String]) -> Result<Vec<Function>> {
         if !all.iter().any(|function| is_meant(function, word)) {
             let names: Vec<_> = all.iter().map(Function::full_name).collect();
             bail!(
-                "no suite and no function is called {word}; there are functions, python, node, cpp and {}. \
+                "no suite and no function is called {word}; there are functions, python, node, cpp, {} and {}. \
                  A program of your own goes behind `--`",
+                programs::SUITES.join(", "),
                 names.join(", ")
             );
         }

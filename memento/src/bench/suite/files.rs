@@ -48,6 +48,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("cpp/movie_id.cpp", include_str!("../../../../benches/functions/cpp/movie_id.cpp")),
     ("cpp/unique_id.cpp", include_str!("../../../../benches/functions/cpp/unique_id.cpp")),
     ("cpp/user_mention.cpp", include_str!("../../../../benches/functions/cpp/user_mention.cpp")),
+    ("suites/make.py", include_str!("../../../../benches/functions/suites/make.py")),
 ];
 
 /// The known answers: `LANGUAGE/FUNCTION SIZE CHECKSUM BYTES`.
