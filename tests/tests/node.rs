@@ -75,7 +75,7 @@ fn the_heaps_pages_come_from_the_range() {
 #[test]
 fn under_a_limit_of_address_space_the_pages_are_v8s_own() {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -v 12000000 && exec node \"$@\"", "sh"]);
+    command.args(["-c", "ulimit -v 40000000 && exec node \"$@\"", "sh"]);
     command.env_remove("LD_PRELOAD").env("LD_PRELOAD", Shim::Node.path());
     let (own, range) = counts(&mut command);
     assert!(own > 20 && range == 0, "{own} {range}");
