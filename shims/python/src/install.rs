@@ -53,7 +53,7 @@ pub(crate) fn before() -> Allocator {
 /// heap, and a fifth of the heap lies in spans that are not full; the values were chosen by the
 /// functions of `benches/functions`: see DESIGN.md, "Python".
 const ALONE: PagePolicy =
-    PagePolicy { huge_waste: 58, process_bytes: 3_000_000, ..PagePolicy::DEFAULT };
+    PagePolicy { huge_waste: 66, process_bytes: 1_000_000, ..PagePolicy::DEFAULT };
 /// The same for its start, which is known to touch most of its first 2 MiB.
 const AT_START: PagePolicy = PagePolicy { footprint: 1_600_000, ..ALONE };
 /// The same with threads, whose heaps share one process: nothing is resident besides each of them.
