@@ -100,10 +100,10 @@ fn goldens(language: &Language) -> BTreeMap<String, String> {
 }
 
 /// Runs every function at its `tiny` size with the environment, with and without the preload.
-fn computed(language: &Language, environment: &[(&str, &str)]) {
+fn computed(language: &Language, environment: &[(&str, &str)], shim: Shim) {
     let goldens = goldens(language);
     assert_eq!(goldens.keys().cloned().collect::<BTreeSet<_>>(), language.functions());
-    let shim = Shim::Soft.path();
+    let shim = shim.path();
     for (function, golden) in &goldens {
         let mut command = language.command(function, &["tiny"]);
         let stock = run(command.envs(environment.iter().copied()));
@@ -119,17 +119,22 @@ fn computed(language: &Language, environment: &[(&str, &str)]) {
 
 #[test]
 fn python() {
-    computed(&Language::python(), &[]);
+    computed(&Language::python(), &[], Shim::Soft);
 }
 
 #[test]
 fn python_with_every_object_through_malloc() {
-    computed(&Language::python(), &[("PYTHONMALLOC", "malloc")]);
+    computed(&Language::python(), &[("PYTHONMALLOC", "malloc")], Shim::Soft);
 }
 
 #[test]
 fn node() {
-    computed(&Language::node(), &[]);
+    computed(&Language::node(), &[], Shim::Soft);
+}
+
+#[test]
+fn node_with_its_own_pages_too() {
+    computed(&Language::node(), &[], Shim::Node);
 }
 
 #[test]

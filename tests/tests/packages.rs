@@ -252,6 +252,21 @@ fn npm_installed(project: &Path) -> PathBuf {
     modules
 }
 
+/// It comes built, like the shared objects, and must load where they do.
+#[test]
+fn the_npm_packages_addon_needs_only_old_functions() {
+    let scratch = scratch();
+    let addon = npm_installed(scratch.path()).join("memento.node");
+    let symbols = succeeds(Command::new("readelf").arg("-sW").arg(addon)).stdout;
+    let versions: Vec<_> =
+        symbols.lines().filter_map(|line| line.split("@GLIBC_2.").nth(1)).collect();
+    assert!(!versions.is_empty(), "{symbols}");
+    for version in versions {
+        let minor = version.split([' ', '.']).next().and_then(|number| number.parse::<u32>().ok());
+        assert!(minor.expect("a number") <= 17, "GLIBC_2.{version}");
+    }
+}
+
 #[test]
 fn the_npm_package_runs_a_program_and_says_what_it_serves() {
     let scratch = scratch();
