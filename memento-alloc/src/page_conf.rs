@@ -3,6 +3,7 @@
 //! | key | unit | range | default |
 //! | --- | --- | --- | --- |
 //! | `huge_waste` | percent of what was touched | 0–200, 0: no huge pages | 25 |
+//! | `huge_from` | touched bytes from which on a heap gets huge pages anyway | 0–2^40 | 4 MiB |
 //! | `process_bytes` | bytes resident besides the heap | 0–2^40 | 2 MiB |
 //! | `footprint` | bytes that a heap is known to touch | 0–2^40 | 0 |
 //! | `populate` | small pages populated at once | 1–64 | 1 |
@@ -19,7 +20,7 @@ pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
     const BYTES_MAX: u64 = 1 << 40;
     let range = match key {
         "huge_waste" => 0..=200,
-        "process_bytes" | "footprint" => 0..=BYTES_MAX,
+        "huge_from" | "process_bytes" | "footprint" => 0..=BYTES_MAX,
         "populate" => 1..=64,
         _ => return Outcome::UnknownKey,
     };
@@ -28,6 +29,7 @@ pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
     };
     match key {
         "huge_waste" => policy.huge_waste = number as u8,
+        "huge_from" => policy.huge_from = number as usize,
         "process_bytes" => policy.process_bytes = number as usize,
         "footprint" => policy.footprint = number as usize,
         _ => policy.populate = number as u8,
@@ -36,9 +38,10 @@ pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
 }
 
 /// The values, by key.
-pub fn values(policy: PagePolicy) -> [(&'static str, u64); 4] {
+pub fn values(policy: PagePolicy) -> [(&'static str, u64); 5] {
     [
         ("huge_waste", policy.huge_waste.into()),
+        ("huge_from", policy.huge_from as u64),
         ("process_bytes", policy.process_bytes as u64),
         ("footprint", policy.footprint as u64),
         ("populate", policy.populate.into()),
