@@ -9,8 +9,8 @@ of the time that goes to page faults.
 
 allocator   Instructions by callgrind: the function's on stock, less what the same run under the shim spends outside of the
             shim. That needs no symbols, and counts what the compiler inlined into its callers.
-faults      Samples of a stock run that lie in the kernel's page-fault handler, by perf. About half of them are the
-            interpreter's own pages and libraries, which no allocator saves.
+faults      Samples of a stock run that lie in the kernel's page-fault handler, by perf. Some 520 faults of each
+            run are the interpreter's own pages and libraries, which no allocator saves.
 
 Instructions are of one run with a fixed hash seed, at size `small`, with what an empty script takes subtracted from both
 (times and faults are of whole runs at size `full`). Needs valgrind, and perf as root.
@@ -43,7 +43,6 @@ def instructions(command, shim=None):
     """Instructions of a run, and those of them that were spent in the shim."""
     with tempfile.TemporaryDirectory() as scratch:
         out = os.path.join(scratch, "out")
-        # With --dump-line and names off the file is lines of `ob=` and costs.
         subprocess.run(
             ["valgrind", "--tool=callgrind", "--callgrind-out-file=" + out, "--compress-strings=no"] + command,
             env=environment(shim), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
