@@ -5,18 +5,15 @@
 
 use crate::allocators::Allocator;
 use crate::rows::{Client, Places, Row};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use memento::engine::client::Driver;
 use memento::engine::isolated::{Isolated, Output};
 use memento::engine::rounds::Executor;
 use memento::engine::watch::{self, Curve, Watched};
 use memento::engine::{Job, Sample};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// How long a server may take until it is ready.
-const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// Runs rows. The suite's only way to the outside, so that the rest can be tested.
 pub trait Launcher {
@@ -52,12 +49,7 @@ impl Launcher for Engine {
         let executor = &mut self.executor;
         let sample = match &prepared.client {
             None => executor.execute(&prepared.job)?,
-            Some(client) => std::thread::scope(|scope| {
-                let server = scope.spawn(|| executor.execute(&prepared.job));
-                let served = client.drive(|| server.is_finished());
-                let sample = server.join().expect("the executor does not panic");
-                served.and(sample)
-            })?,
+            Some(client) => client.beside(|| executor.execute(&prepared.job))?,
         };
         let code = sample.exit.code;
         ensure!(
@@ -72,15 +64,11 @@ impl Launcher for Engine {
 
     fn watch(&mut self, row: &Row, allocator: &Allocator) -> Result<Curve> {
         let prepared = Prepared::new(row, allocator, &self.places)?;
-        let Watched { exit, curve, .. } = std::thread::scope(|scope| -> Result<_> {
-            let client = prepared.client.as_ref();
-            let client = client.map(|client| scope.spawn(|| client.drive(|| false)));
-            let watched = watch::watch(&mut prepared.command(), &watch::Options::default());
-            if let Some(client) = client {
-                client.join().expect("the client does not panic")?;
-            }
-            watched
-        })?;
+        let watch = || watch::watch(&mut prepared.command(), &watch::Options::default());
+        let Watched { exit, curve, .. } = match &prepared.client {
+            None => watch()?,
+            Some(client) => client.beside(watch)?,
+        };
         let good = exit.code.is_some_and(|code| row.exit.contains(&code));
         ensure!(good, "{} under {} ended with {exit:?}", row.name, allocator.name);
         Ok(curve)
@@ -141,43 +129,6 @@ fn preload(row: &Row, allocator: &Allocator) -> Option<OsString> {
     }
 }
 
-/// A server's client.
-pub struct Driver {
-    ready: PathBuf,
-    commands: Vec<Vec<OsString>>,
-}
-
-impl Driver {
-    /// Waits for the server, and runs the commands; the last one, which ends the server, in any case.
-    ///
-    /// # Errors
-    /// If the server ends or does not become ready, or a command fails.
-    pub fn drive(&self, has_ended: impl Fn() -> bool) -> Result<()> {
-        wait_for(&self.ready, has_ended)?;
-        let Some((last, others)) = self.commands.split_last() else {
-            bail!("a client without commands cannot end its server");
-        };
-        let worked = others.iter().try_for_each(|words| run(words));
-        run(last).and(worked)
-    }
-}
-
-fn wait_for(file: &Path, has_ended: impl Fn() -> bool) -> Result<()> {
-    let begin = Instant::now();
-    while !file.exists() {
-        ensure!(!has_ended(), "the server has ended before it was ready");
-        ensure!(begin.elapsed() < READY_WITHIN, "the server is not ready: no {}", file.display());
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
-}
-
-fn run(words: &[OsString]) -> Result<()> {
-    let status = silent(words).status().with_context(|| format!("cannot run {words:?}"))?;
-    ensure!(status.success(), "{words:?} failed: {status}");
-    Ok(())
-}
-
 fn silent(words: &[OsString]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -223,24 +174,5 @@ mod tests {
         let row = "command=['true']\nlinks_allocator=true";
         let got = environment(row, &allocator(None));
         assert_eq!(got, [("LD_PRELOAD".into(), "libc.so.6".into())]);
-    }
-
-    #[test]
-    fn the_last_command_runs_even_if_one_before_it_fails() {
-        let directory = tempfile::tempdir().unwrap();
-        let ended = directory.path().join("ended");
-        let driver = Driver {
-            ready: directory.path().into(),
-            commands: vec![vec!["false".into()], vec!["touch".into(), ended.clone().into()]],
-        };
-        assert!(driver.drive(|| false).is_err());
-        assert!(ended.exists());
-    }
-
-    #[test]
-    fn a_server_that_dies_early_is_not_waited_for() {
-        let driver = Driver { ready: "/nowhere/at/all".into(), commands: vec![] };
-        let error = driver.drive(|| true).unwrap_err().to_string();
-        assert!(error.contains("ended before it was ready"), "{error}");
     }
 }

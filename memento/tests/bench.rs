@@ -87,13 +87,16 @@ fn every_function_gives_its_known_answer() {
     assert_eq!(out.status.code(), Some(0), "{}", stdout(&out));
     let document = read(&path);
     let workloads = document["workloads"].as_array().unwrap();
-    assert_eq!(workloads.len(), 23 + 4);
+    assert_eq!(workloads.len(), 23 + 6);
     let skipped: Vec<&str> = workloads
         .iter()
         .filter(|workload| workload.get("skipped").is_some())
         .map(|workload| workload["name"].as_str().unwrap())
         .collect();
-    assert_eq!(skipped, ["python/mako_page", "node/markdown_page"], "they need packages of others");
+    // What is not installed is not run; the first two need packages of others.
+    let may_lack = ["python/mako_page", "node/markdown_page", "data/redis", "data/memcached"];
+    assert!(skipped.iter().all(|name| may_lack.contains(name)), "{skipped:?}");
+    assert_eq!(skipped[..2], may_lack[..2]);
 }
 
 /// Has Chromium lay the page out, and counts what is in it.

@@ -3,6 +3,7 @@
 use super::measure::Runner;
 use super::workload::Workload;
 use crate::allocators::Allocator;
+use crate::engine::client::Driver;
 use crate::engine::isolated::{Isolated, Output};
 use crate::engine::watch::{self, Watched};
 use crate::engine::{Exit, Job, Sample};
@@ -26,6 +27,14 @@ pub struct Launcher {
     examined: HashSet<OsString>,
 }
 
+/// A workload that is ready to run once.
+struct Prepared {
+    job: Job,
+    client: Option<Driver>,
+    // Removed with this.
+    _directory: tempfile::TempDir,
+}
+
 impl Launcher {
     /// `memento` is this command's executable; no execution takes longer than `limit`.
     pub fn new(memento: PathBuf, limit: Duration, interval: Duration) -> Self {
@@ -47,7 +56,7 @@ impl Launcher {
         Ok(())
     }
 
-    fn job(&mut self, workload: &Workload, allocator: &Allocator) -> Result<Job> {
+    fn prepare(&mut self, workload: &Workload, allocator: &Allocator) -> Result<Prepared> {
         let program = workload.command.first().context("no program to run")?;
         if allocator.preload.is_some() && !self.examined.contains(program) {
             if let Some(obstacle) = program::obstacle(program) {
@@ -57,14 +66,22 @@ impl Launcher {
         }
         let mut environment = workload.environment.clone();
         environment.extend(allocator.environment());
-        Ok(Job { command: workload.command.clone(), environment })
+        if allocator.preload.is_none() && workload.links_allocator {
+            environment.push(("LD_PRELOAD".into(), "libc.so.6".into()));
+        }
+        let directory = tempfile::tempdir().context("no directory for the program's files")?;
+        let (command, client) = workload.in_directory(directory.path());
+        Ok(Prepared { job: Job { command, environment }, client, _directory: directory })
     }
 }
 
 impl Runner for Launcher {
     fn run(&mut self, workload: &Workload, allocator: &Allocator) -> Result<Sample> {
-        let job = self.job(workload, allocator)?;
-        let caught = self.executor.catch(&job)?;
+        let Prepared { job, client, .. } = &self.prepare(workload, allocator)?;
+        let caught = match client {
+            None => self.executor.catch(job)?,
+            Some(client) => client.beside(|| self.executor.catch(job))?,
+        };
         judge(caught.sample.exit, &caught.stderr)?;
         if let Some(expected) = &workload.expected {
             ensure!(
@@ -78,7 +95,7 @@ impl Runner for Launcher {
     }
 
     fn watch(&mut self, workload: &Workload, allocator: &Allocator) -> Result<Watched> {
-        let job = self.job(workload, allocator)?;
+        let Prepared { job, client, .. } = &self.prepare(workload, allocator)?;
         let errors =
             tempfile::NamedTempFile::new().context("cannot make a file for error messages")?;
         let mut command = Command::new(&job.command[0]);
@@ -89,8 +106,11 @@ impl Runner for Launcher {
             limit: Some(self.limit),
             object: allocator.preload.clone(),
         };
-        let watched = watch::watch(&mut command, &options)
-            .with_context(|| job.command[0].to_string_lossy().into_owned())?;
+        let watched = match client {
+            None => watch::watch(&mut command, &options),
+            Some(client) => client.beside(|| watch::watch(&mut command, &options)),
+        };
+        let watched = watched.with_context(|| job.command[0].to_string_lossy().into_owned())?;
         let limit = self.limit.as_secs_f64();
         ensure!(!watched.timed_out, "stopped after {limit} s, the time limit");
         judge(watched.exit, &String::from_utf8_lossy(&std::fs::read(errors.path())?))?;

@@ -254,6 +254,7 @@ impl Suite {
             command: command.into_iter().chain([size.name().into()]).collect(),
             environment,
             expected: golden(*language, name, size),
+            ..Workload::default()
         })
     }
 

@@ -30,7 +30,7 @@ jemalloc, tcmalloc, mimalloc, snmalloc, rpmalloc and Mesh that are installed, an
 MEMENTO_PEERS may name a directory made by benches/peers/build.
 
 Without a program it runs the functions that come with it; SUITE chooses some: `python`, `node`, `cpp`, a \
-function's name; or the suites `data` (SQLite) and `platform` (unpacking a layer, start-up of servers). They are unpacked to the cache directory (MEMENTO_CACHE_DIR, else XDG_CACHE_HOME/memento).
+function's name; or the suites `data` (SQLite, Redis, Memcached) and `platform` (unpacking a layer, start-up of servers). They are unpacked to the cache directory (MEMENTO_CACHE_DIR, else XDG_CACHE_HOME/memento).
 
 Examples:
   memento bench                                     all functions, below two minutes

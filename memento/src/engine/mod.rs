@@ -6,12 +6,14 @@
 //! - [`isolated`] does so from a tiny process of its own, so that what the measuring process holds
 //!   in memory shows up nowhere.
 //! - [`rounds`] runs several programs in turns, until the comparison is precise enough.
+//! - [`client`] talks to a program that is a server, while it is measured.
 //! - [`watch`] runs one program and looks at its CPU time and memory all the while.
 //! - [`stats`] turns samples into medians, ratios with their spread, and verdicts; [`estimate`] sums
 //!   ratios up.
 //! - [`host`] says what machine this is.
 
 pub mod child;
+pub mod client;
 mod deadline;
 pub mod estimate;
 pub mod host;

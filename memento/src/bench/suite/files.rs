@@ -49,6 +49,10 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("cpp/unique_id.cpp", include_str!("../../../../benches/functions/cpp/unique_id.cpp")),
     ("cpp/user_mention.cpp", include_str!("../../../../benches/functions/cpp/user_mention.cpp")),
     ("suites/make.py", include_str!("../../../../benches/functions/suites/make.py")),
+    (
+        "suites/memcached_load.py",
+        include_str!("../../../../benches/functions/suites/memcached_load.py"),
+    ),
 ];
 
 /// The known answers: `LANGUAGE/FUNCTION SIZE CHECKSUM BYTES`.

@@ -3,6 +3,7 @@
 
 use super::{Entry, Language, Size, Suite};
 use crate::bench::workload::Workload;
+use crate::engine::client::Driver;
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +17,10 @@ pub(super) const SUITES: [&str; 2] = ["data", "platform"];
 pub(super) enum Program {
     /// SQLite: a shop's tables filled, indexed, changed and asked.
     SqliteShop,
+    /// Redis under redis-benchmark: strings, lists, sets, hashes, sorted sets.
+    Redis,
+    /// Memcached under a client that sets, gets and deletes.
+    Memcached,
     /// A container image's layer unpacked, read and removed.
     UnpackLayer,
     /// A Python server's start.
@@ -25,21 +30,30 @@ pub(super) enum Program {
 }
 
 impl Program {
-    const ALL: [Self; 4] =
-        [Self::SqliteShop, Self::UnpackLayer, Self::StartPython, Self::StartNode];
+    const ALL: [Self; 6] = [
+        Self::SqliteShop,
+        Self::Redis,
+        Self::Memcached,
+        Self::UnpackLayer,
+        Self::StartPython,
+        Self::StartNode,
+    ];
 
     pub(super) fn full_name(self) -> &'static str {
         match self {
             Self::SqliteShop => "data/sqlite_shop",
+            Self::Redis => "data/redis",
+            Self::Memcached => "data/memcached",
             Self::UnpackLayer => "platform/unpack_layer",
             Self::StartPython => "platform/start_python",
             Self::StartNode => "platform/start_node",
         }
     }
 
-    /// What it writes to its standard output.
-    fn answer(self, size: Size) -> &'static str {
-        match (self, size) {
+    /// What it writes to its standard output; a server's answers are checked by its client.
+    fn answer(self, size: Size) -> Option<&'static str> {
+        Some(match (self, size) {
+            (Self::Redis | Self::Memcached, _) => return None,
             (Self::SqliteShop, Size::Tiny) => {
                 "56|536753|1748\nCity 0|68428\nCity 30|65313\nCity 1|61133\nP-0|2\nP-474|2\nP-498|2\n"
             }
@@ -53,7 +67,7 @@ impl Program {
             (Self::UnpackLayer, Size::Small) => "2448342201 1535224\n",
             (Self::UnpackLayer, Size::Full) => "1217927989 9805945\n",
             (Self::StartPython | Self::StartNode, _) => "ready\n",
-        }
+        })
     }
 }
 
@@ -77,6 +91,14 @@ pub(super) fn named(word: &str) -> Vec<Program> {
     Program::ALL.into_iter().filter(is_meant).collect()
 }
 
+/// Whether a program is there to be run.
+fn installed(program: &str) -> Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
+    ensure!(found, "{program} is not installed");
+    Ok(())
+}
+
 impl Suite {
     /// A program, ready to be run.
     pub(super) fn program(&self, program: Program, size: Size) -> Entry {
@@ -87,7 +109,74 @@ impl Suite {
     }
 
     fn program_workload(&self, program: Program, size: Size) -> Result<Workload> {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let scale = match size {
+            Size::Tiny => 1,
+            Size::Small => 20,
+            Size::Full => 100,
+        };
+        let mut client = None;
         let command: Vec<OsString> = match program {
+            Program::Redis => {
+                installed("redis-server")?;
+                installed("redis-benchmark")?;
+                let load = [
+                    "-q",
+                    "-P",
+                    "16",
+                    "-r",
+                    "20000",
+                    "-d",
+                    "100",
+                    "-t",
+                    "set,get,lpush,sadd,hset,zadd",
+                ];
+                let count = (scale * 600).to_string();
+                let socket = ["-s", "{tmp}/socket"];
+                client = Some(Driver {
+                    ready: "{tmp}/socket".into(),
+                    commands: vec![
+                        words(
+                            &[&["redis-benchmark"][..], &socket, &["-n", &count], &load].concat(),
+                        ),
+                        words(&[&["redis-cli"][..], &socket, &["shutdown", "nosave"]].concat()),
+                    ],
+                });
+                words(&[
+                    "redis-server",
+                    "--port",
+                    "0",
+                    "--unixsocket",
+                    "{tmp}/socket",
+                    "--save",
+                    "",
+                    "--dir",
+                    "{tmp}",
+                ])
+            }
+            Program::Memcached => {
+                installed("memcached")?;
+                let python = Language::Python.interpreter()?;
+                let script = self.functions().join("suites/memcached_load.py");
+                let count = (scale * 300).to_string();
+                let load: Vec<OsString> =
+                    vec![python.into(), script.into(), "{tmp}/socket".into(), count.into()];
+                client = Some(Driver { ready: "{tmp}/socket".into(), commands: vec![load] });
+                let user = nix::unistd::User::from_uid(nix::unistd::geteuid())?;
+                let user = user.context("the user has no name, which memcached wants")?.name;
+                words(&[
+                    "memcached",
+                    "-u",
+                    &user,
+                    "-t",
+                    "2",
+                    "-m",
+                    "64",
+                    "-A",
+                    "-s",
+                    "{tmp}/socket",
+                ])
+            }
             Program::SqliteShop => {
                 let version =
                     Command::new("sqlite3").arg("--version").stdin(Stdio::null()).output();
@@ -113,7 +202,10 @@ impl Suite {
             name: program.full_name().into(),
             command,
             environment: vec![("LC_ALL".into(), "C".into())],
-            expected: Some(program.answer(size).into()),
+            expected: program.answer(size).map(str::to_owned),
+            client,
+            // Debian's redis is linked with jemalloc.
+            links_allocator: program == Program::Redis,
         })
     }
 
