@@ -214,19 +214,34 @@ mod tests {
 
     #[test]
     fn what_a_program_holds_and_uses_is_seen() {
-        let program = "import time; held = b'x' * (64 << 20)\n\
-            while time.process_time() < 0.2: pass\ntime.sleep(0.1)";
+        // It waits to be told to end, by a thread that runs whenever the watching does.
+        let directory = tempfile::tempdir().unwrap();
+        let [held, end] = ["held", "end"].map(|name| directory.path().join(name));
+        let program = format!(
+            "import os, time; held = b'x' * (64 << 20)\n\
+             while time.process_time() < 0.2: pass\nopen('{}', 'w')\n\
+             while not os.path.exists('{}'): time.sleep(0.01)",
+            held.display(),
+            end.display()
+        );
         let options = Options { object: Some("/libc.so.6".into()), ..Options::default() };
         let mut command = Command::new("python3");
-        let got = watch(command.args(["-c", program]), &options).unwrap();
+        command.args(["-c", &program]);
+        let got = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !held.exists() {
+                    std::thread::sleep(INTERVAL);
+                }
+                std::thread::sleep(300 * INTERVAL);
+                std::fs::write(&end, "").unwrap();
+            });
+            watch(&mut command, &options).unwrap()
+        });
         assert!(got.exit.is_success() && !got.timed_out && got.mapped, "{:?}", got.exit);
         assert!(got.curve.peak_anonymous().unwrap() >= 64 << 20);
         // Its own clock said 0.2 s; it cannot have used more than it ran.
-        assert!(
-            (200_000_000..=got.curve.wall_ns).contains(&got.curve.cpu_ns),
-            "{:?}",
-            got.curve.cpu_ns
-        );
+        let used = got.curve.cpu_ns;
+        assert!((200_000_000..=got.curve.wall_ns).contains(&used), "{used}");
         assert!(got.curve.looks.is_sorted_by_key(|look| (look.at_ns, look.cpu_ns)));
     }
 
