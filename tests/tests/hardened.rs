@@ -101,12 +101,12 @@ fn writes_past_the_end_are_found() {
         &["512", "0", "1"],
         &["100", "5", "0"],
         &["2600", "0", "0"],
-        &["2600", "300", "1"],
+        &["2600", "200", "1"],
         &["100001", "0", "0"],
         &["100001", "14", "1"],
     ];
     aborts("overflow.c", runs, PAST);
-    aborts("overflow_resized.c", &[&["100", "97"], &["3000", "2700"]], PAST);
+    aborts("overflow_resized.c", &[&["100", "97"], &["3000", "2900"]], PAST);
     // The first byte of the guard.
     faults("overflow.c", &[&["100000", "0", "1"], &["40001", "15", "1"]]);
 }

@@ -1,7 +1,7 @@
 //! Bins: the sizes that the software heap serves, and how a request finds its own.
 //!
 //! Bins 1–64 are the hardware's size classes, so that the soft backend and the emulator round
-//! alike. Above them come four sizes per doubling up to 32 KiB, then whole runs of granules up to
+//! alike. Above them come eight sizes per doubling up to 8 KiB, four up to 32 KiB, then whole runs of granules up to
 //! 256 KiB. Bin *k* ≤ 64 holds objects of 8·k bytes, so in a heap's array of 8-byte list heads the
 //! byte offset of a small bin *is* its object size: the fast path needs no look-up to find it.
 
@@ -10,14 +10,19 @@ use super::outbox::{CHARGE_MAX, CHARGE_MIN};
 use crate::geometry::{CLASS_STEP, CLASSES, SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
 
 /// Length of every per-bin array. Index 0 is never filled.
-pub const BIN_SLOTS: usize = 104;
+pub const BIN_SLOTS: usize = 120;
 
 const FIRST_MEDIUM: usize = CLASSES + 1;
-const MEDIUM_PER_DOUBLING: usize = 4;
+/// Sizes per doubling up to [`LISTED_MAX`], and above.
+const MEDIUM_PER_DOUBLING: usize = 8;
+const COARSE_PER_DOUBLING: usize = 4;
+const MEDIUM_DOUBLINGS: usize = (LISTED_MAX / SMALL_MAX).ilog2() as usize;
+const FIRST_COARSE: usize = FIRST_MEDIUM + MEDIUM_DOUBLINGS * MEDIUM_PER_DOUBLING;
 const MEDIUM_MAX: usize = 32 * 1024;
 /// Distance of the smallest medium sizes; all larger distances are multiples of it.
 const MEDIUM_STEP: usize = SMALL_MAX / MEDIUM_PER_DOUBLING;
-const FIRST_RUN: usize = FIRST_MEDIUM + 6 * MEDIUM_PER_DOUBLING;
+const FIRST_RUN: usize =
+    FIRST_COARSE + (MEDIUM_MAX / LISTED_MAX).ilog2() as usize * COARSE_PER_DOUBLING;
 /// Objects of more bytes are served and freed one by one, by the slow path: see [`Bin::is_big`].
 const LISTED_MAX: usize = 8 * 1024;
 const SHORTEST_RUN: usize = MEDIUM_MAX / GRANULE_BYTES + 1;
@@ -89,8 +94,15 @@ impl Bin {
     const fn index_by_logarithm(size: usize) -> usize {
         let last = size - 1;
         let log2 = (usize::BITS - 1 - last.leading_zeros()) as usize;
-        let quarter = (last >> (log2 - 2)) % MEDIUM_PER_DOUBLING;
-        FIRST_MEDIUM + (log2 - SMALL_MAX.trailing_zeros() as usize) * MEDIUM_PER_DOUBLING + quarter
+        if size <= LISTED_MAX {
+            let part =
+                (last >> (log2 - MEDIUM_PER_DOUBLING.ilog2() as usize)) % MEDIUM_PER_DOUBLING;
+            FIRST_MEDIUM + (log2 - SMALL_MAX.ilog2() as usize) * MEDIUM_PER_DOUBLING + part
+        } else {
+            let part =
+                (last >> (log2 - COARSE_PER_DOUBLING.ilog2() as usize)) % COARSE_PER_DOUBLING;
+            FIRST_COARSE + (log2 - LISTED_MAX.ilog2() as usize) * COARSE_PER_DOUBLING + part
+        }
     }
 
     /// Index in per-bin arrays.
@@ -204,10 +216,14 @@ static SIZES: [u32; BIN_SLOTS] = {
     while k < BINS {
         sizes[k] = if k <= CLASSES {
             k * CLASS_STEP
-        } else if k < FIRST_RUN {
+        } else if k < FIRST_COARSE {
             let n = k - FIRST_MEDIUM;
             let base = SMALL_MAX << (n / MEDIUM_PER_DOUBLING);
             base + base / MEDIUM_PER_DOUBLING * (n % MEDIUM_PER_DOUBLING + 1)
+        } else if k < FIRST_RUN {
+            let n = k - FIRST_COARSE;
+            let base = LISTED_MAX << (n / COARSE_PER_DOUBLING);
+            base + base / COARSE_PER_DOUBLING * (n % COARSE_PER_DOUBLING + 1)
         } else {
             (k - FIRST_RUN + SHORTEST_RUN) * GRANULE_BYTES
         } as u32;

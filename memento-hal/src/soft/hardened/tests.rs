@@ -94,7 +94,7 @@ fn every_wrong_free_is_refused_at_once_and_changes_nothing() {
 #[test]
 fn a_write_past_the_end_is_found_wherever_it_falls_in_the_slot() {
     let hardened = hardened();
-    for (size, past) in [(1, 1), (24, 24), (100, 103), (2600, 2700), (2600, 3071)] {
+    for (size, past) in [(1, 1), (24, 24), (100, 103), (2600, 2700), (2600, 2815)] {
         let object = hardened.alloc(size, 8).unwrap();
         let slot = bytes(object, past + 1);
         let kept = slot[past];
@@ -111,7 +111,7 @@ fn a_resize_in_place_moves_the_canary() {
     let hardened = hardened();
     let object = hardened.alloc(2600, 8).unwrap();
     bytes(object, 2600).fill(9);
-    for size in [2700, 3000, 2561, 2999] {
+    for size in [2700, 2800, 2561, 2799] {
         let before = hardened.size_of(object).unwrap();
         assert_eq!(hardened.resize(object, size, 8), Ok(true));
         let kept = before.min(size).min(2561);
