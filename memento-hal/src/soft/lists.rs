@@ -284,6 +284,8 @@ impl<O: Os> Heap<O> {
         if let Some(last) = granule_at(self.current[bin.index()])
             && last != granule
         {
+            // SAFETY: a granule of ours.
+            debug_assert!(unsafe { (*self.list_of(last)).is_null() });
             self.reset_list(last);
         }
         self.set_current(bin, Some(granule));

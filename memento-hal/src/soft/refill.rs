@@ -87,6 +87,10 @@ impl<O: Os> Heap<O> {
             self.sort();
             self.growth_left = growth_allowed(self.granules);
             sorted = true;
+            // Mail that arrived meanwhile may have filled the list.
+            if let Some(object) = self.pop(k) {
+                return Some(object);
+            }
         }
     }
 
