@@ -121,6 +121,8 @@ pub fn watch(command: &mut Command, options: &Options) -> Result<Watched> {
     let pid = Pid::from_raw(i32::try_from(child.id()).context("a process id beyond the kernel's")?);
     let status = format!("/proc/{pid}/status");
     let clock = ClockId::pid_cpu_clock_id(pid).context("no CPU clock of the program")?;
+    // The kernel names files without links and dots.
+    let object = options.object.as_ref().map(|o| o.canonicalize().unwrap_or_else(|_| o.clone()));
     let mut curve = Curve::default();
     let (mut timed_out, mut mapped) = (false, false);
     let now = |begin: Instant| u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -129,7 +131,7 @@ pub fn watch(command: &mut Command, options: &Options) -> Result<Watched> {
         if let (Some((rss_bytes, anonymous_bytes)), Some(cpu_ns)) = (seen, used(clock)) {
             curve.looks.push(Look { at_ns: now(begin), cpu_ns, rss_bytes, anonymous_bytes });
         }
-        if let Some(object) = options.object.as_deref().filter(|_| !mapped) {
+        if let Some(object) = object.as_deref().filter(|_| !mapped) {
             mapped = maps(pid, object);
         }
         if options.limit.is_some_and(|limit| begin.elapsed() > limit) {
