@@ -15,6 +15,7 @@ pub mod bench;
 pub mod bill;
 pub mod calibrate;
 pub mod cli;
+pub mod columns;
 pub mod conf;
 pub mod counters;
 pub mod doctor;

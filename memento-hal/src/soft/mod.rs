@@ -8,9 +8,9 @@
 //!
 //! What it detects on free at no cost to the fast path: addresses outside the region or in parts
 //! that are in no use, addresses that are not a multiple of 8, and the immediate repeat. Frees from
-//! other threads are checked for wrong slots too. Everything else is found when the free objects
-//! are sorted (see `refill`), which is late: between a double free and then, the object can be
-//! handed out twice.
+//! other threads and of big objects are checked exactly. Everything else is found when all of a
+//! granule is free or its list is counted (see `lists`), which is late: between a double free and
+//! then, the object can be handed out twice.
 
 // Loom's atomics cannot lie in statics or in zeroed memory: it sees the lock-free part alone.
 mod mailbox;

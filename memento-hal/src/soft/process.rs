@@ -160,7 +160,7 @@ impl<O: Os> Soft<O> {
         self.region.purge_kept()
     }
 
-    /// Sorts the free objects of the thread's heaps back into their spans, which makes the counts of
+    /// Counts the lists that the thread's heaps are served from, which makes the counts of
     /// [`Soft::usage`] exact for them, and for heaps without a thread.
     ///
     /// # Safety
@@ -180,7 +180,7 @@ impl<O: Os> Soft<O> {
     }
 
     /// What all heaps hold. Exact for the calling thread's heap after [`Soft::sort`]; free objects
-    /// that wait in bins of other threads count as live.
+    /// in granules that other threads are served from may count as live.
     pub fn usage(&self) -> Usage {
         let mut usage = Usage::ZERO;
         self.region.add_usage(&mut usage);

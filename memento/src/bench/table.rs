@@ -2,11 +2,12 @@
 
 use super::document::{Cell, Document, Measured, Spread};
 use super::metric::{Metric, Unit};
+use crate::columns::print_columns;
 use crate::engine::estimate::Estimate;
 use crate::engine::stats::{Paired, Verdict};
 use crate::report::Style;
 use crate::units::{bytes, grouped, seconds};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Table, presets};
 use std::fmt::Write;
 
 /// The whole document as text.
@@ -77,7 +78,7 @@ fn block(out: &mut String, document: &Document, workload: &Measured, style: Styl
     for cell in &workload.cells {
         table.add_row(row(cell, cell.allocator == document.baseline, style));
     }
-    print(out, &mut table);
+    print_columns(out, &mut table);
     for cell in &workload.cells {
         if let Some(why) = &cell.failed {
             warn(out, style, &format!("{}: {why}", cell.allocator));
@@ -170,7 +171,7 @@ fn means(out: &mut String, document: &Document, style: Style) {
         );
         table.add_row(row);
     }
-    print(out, &mut table);
+    print_columns(out, &mut table);
 }
 
 fn warn(out: &mut String, style: Style, words: &str) {
@@ -185,18 +186,4 @@ fn new_table() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table
-}
-
-fn print(out: &mut String, table: &mut Table) {
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((2, 0));
-        column.set_cell_alignment(if index == 0 {
-            CellAlignment::Left
-        } else {
-            CellAlignment::Right
-        });
-    }
-    for line in table.lines() {
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
 }

@@ -2,8 +2,9 @@
 
 use super::document::{Bill, Document, Priced};
 use super::recommend::Choice;
+use crate::columns::print_columns;
 use crate::units::{bytes, seconds};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Table, presets};
 use std::fmt::Write;
 
 /// The whole document as text.
@@ -75,17 +76,7 @@ fn block(out: &mut String, workload: &Priced) {
     for bill in &workload.bills {
         table.add_row(row(bill));
     }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((2, 0));
-        column.set_cell_alignment(if index == 0 {
-            CellAlignment::Left
-        } else {
-            CellAlignment::Right
-        });
-    }
-    for line in table.lines() {
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
+    print_columns(out, &mut table);
     for bill in &workload.bills {
         let Some(advice) = &bill.recommendation else { continue };
         let _ = writeln!(

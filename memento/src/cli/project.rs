@@ -7,6 +7,7 @@ use crate::bench::measure::{Progress, Runner};
 use crate::bench::suite::{Entry, Size, Suite};
 use crate::bench::workload::Workload;
 use crate::calibrate::Costs;
+use crate::columns::print_columns;
 use crate::conf;
 use crate::engine::isolated::{Isolated, Output};
 use crate::engine::stats::median;
@@ -20,7 +21,7 @@ use crate::replay::trace::Builder;
 use crate::units::{grouped, seconds as shown};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Table, presets};
 use memento_hal::emulator::Params;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -221,17 +222,7 @@ fn text(document: &Document) -> String {
             table.add_row(row(&workload.name, projection));
         }
     }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((2, 0));
-        column.set_cell_alignment(if index == 0 {
-            CellAlignment::Left
-        } else {
-            CellAlignment::Right
-        });
-    }
-    for line in table.lines() {
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
+    print_columns(&mut out, &mut table);
     for workload in &document.workloads {
         if let Some(why) = &workload.skipped {
             let _ = writeln!(out, "  {}: not projected: {why}", workload.name);

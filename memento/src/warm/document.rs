@@ -1,10 +1,11 @@
 //! The document `memento.warm/1`, its table, and the platform's REPORT lines.
 
 use super::api::{Instance, request_id};
+use crate::columns::print_columns;
 use crate::engine::estimate::{Estimate, estimate};
 use crate::engine::stats::{median, median_interval};
 use crate::units::{bytes, seconds};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -182,17 +183,7 @@ pub fn text(document: &Document) -> String {
         }));
         table.add_row(cells);
     }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((2, 0));
-        column.set_cell_alignment(if index == 0 {
-            CellAlignment::Left
-        } else {
-            CellAlignment::Right
-        });
-    }
-    for line in table.lines() {
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
+    print_columns(&mut out, &mut table);
     for row in &document.allocators {
         if let Some(why) = &row.failed {
             let _ = writeln!(out, "  warning: {}: {why}", row.allocator);
