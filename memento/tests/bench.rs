@@ -74,32 +74,21 @@ fn every_function_gives_its_known_answer() {
     let directory = tempfile::tempdir().unwrap();
     let (word, path) = export(directory.path(), "r.json");
     // One allocator, one round, nothing watched: only the answers matter here.
-    let words = [
-        "bench",
-        "--only=stock",
-        "--runs=1",
-        "--watched=0",
-        "--size=tiny",
-        "functions",
-        "data",
-        "platform",
-        &word,
-    ];
+    let words =
+        ["bench", "--only=stock", "--runs=1", "--watched=0", "--size=tiny", "functions", &word];
     let mut command = memento(&words);
     let out = command.env("MEMENTO_CACHE_DIR", directory.path().join("cache")).output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", stdout(&out));
     let document = read(&path);
     let workloads = document["workloads"].as_array().unwrap();
-    assert_eq!(workloads.len(), 23 + 6);
+    assert_eq!(workloads.len(), 24);
     let skipped: Vec<&str> = workloads
         .iter()
         .filter(|workload| workload.get("skipped").is_some())
         .map(|workload| workload["name"].as_str().unwrap())
         .collect();
-    // What is not installed is not run; the first two need packages of others.
-    let may_lack = ["python/mako_page", "node/markdown_page", "data/redis", "data/memcached"];
-    assert!(skipped.iter().all(|name| may_lack.contains(name)), "{skipped:?}");
-    assert_eq!(skipped[..2], may_lack[..2]);
+    // These need packages of others.
+    assert_eq!(skipped, ["python/mako_page", "node/markdown_page"]);
 }
 
 /// Has Chromium lay the page out, and counts what is in it.

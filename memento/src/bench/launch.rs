@@ -2,7 +2,7 @@
 
 use super::measure::Runner;
 use super::workload::Workload;
-use crate::allocators::Allocator;
+use crate::allocators::{Allocator, MEMENTO};
 use crate::engine::client::Driver;
 use crate::engine::isolated::{Isolated, Output};
 use crate::engine::watch::{self, Watched};
@@ -31,6 +31,8 @@ pub struct Launcher {
 struct Prepared {
     job: Job,
     client: Option<Driver>,
+    /// What it is to have in its memory.
+    object: Option<PathBuf>,
     // Removed with this.
     _directory: tempfile::TempDir,
 }
@@ -57,6 +59,12 @@ impl Launcher {
     }
 
     fn prepare(&mut self, workload: &Workload, allocator: &Allocator) -> Result<Prepared> {
+        if let Some(program) = workload.on_memento.as_ref().filter(|_| allocator.name == MEMENTO) {
+            let built_in = Workload { on_memento: None, ..workload.clone() };
+            let mut prepared = self.prepare(&built_in, &Allocator::stock())?;
+            prepared.job.command[0].clone_from(program);
+            return Ok(prepared);
+        }
         let program = workload.command.first().context("no program to run")?;
         if allocator.preload.is_some() && !self.examined.contains(program) {
             if let Some(obstacle) = program::obstacle(program) {
@@ -71,7 +79,8 @@ impl Launcher {
         }
         let directory = tempfile::tempdir().context("no directory for the program's files")?;
         let (command, client) = workload.in_directory(directory.path());
-        Ok(Prepared { job: Job { command, environment }, client, _directory: directory })
+        let job = Job { command, environment };
+        Ok(Prepared { job, client, object: allocator.preload.clone(), _directory: directory })
     }
 }
 
@@ -95,7 +104,7 @@ impl Runner for Launcher {
     }
 
     fn watch(&mut self, workload: &Workload, allocator: &Allocator) -> Result<Watched> {
-        let Prepared { job, client, .. } = &self.prepare(workload, allocator)?;
+        let Prepared { job, client, object, .. } = &self.prepare(workload, allocator)?;
         let errors =
             tempfile::NamedTempFile::new().context("cannot make a file for error messages")?;
         let mut command = Command::new(&job.command[0]);
@@ -104,7 +113,7 @@ impl Runner for Launcher {
         let options = watch::Options {
             interval: self.interval,
             limit: Some(self.limit),
-            object: allocator.preload.clone(),
+            object: object.clone(),
         };
         let watched = match client {
             None => watch::watch(&mut command, &options),
@@ -143,6 +152,23 @@ fn judge(exit: Exit, stderr: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_memento_built_in_gets_no_preload() {
+        let workload = Workload {
+            command: vec!["on-system".into(), "tiny".into()],
+            on_memento: Some("on-memento".into()),
+            ..Workload::default()
+        };
+        let preload = Some("/x.so".into());
+        let memento = Allocator { name: MEMENTO.into(), preload, ..Allocator::stock() };
+        let mut launcher = Launcher::new("memento".into(), Duration::MAX, Duration::MAX);
+        let prepared = launcher.prepare(&workload, &memento).unwrap();
+        assert_eq!(prepared.job.command, ["on-memento", "tiny"]);
+        assert!(prepared.object.is_none() && prepared.job.environment.is_empty());
+        let stock = launcher.prepare(&workload, &Allocator::stock()).unwrap();
+        assert_eq!(stock.job.command, ["on-system", "tiny"]);
+    }
 
     #[test]
     fn how_a_program_failed_is_said_with_its_last_words() {

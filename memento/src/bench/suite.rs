@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 
 mod files;
 mod programs;
+mod setup;
 
 use files::{FILES, GOLDENS};
 
@@ -43,10 +44,11 @@ enum Language {
     Python,
     Node,
     Cpp,
+    Rust,
 }
 
 impl Language {
-    const ALL: [Self; 3] = [Self::Python, Self::Node, Self::Cpp];
+    const ALL: [Self; 4] = [Self::Python, Self::Node, Self::Cpp, Self::Rust];
 
     /// Its directory, and the first part of a function's name.
     fn name(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Language {
             Self::Python => "python",
             Self::Node => "node",
             Self::Cpp => "cpp",
+            Self::Rust => "rust",
         }
     }
 
@@ -62,15 +65,18 @@ impl Language {
             Self::Python => "py",
             Self::Node => "js",
             Self::Cpp => "cpp",
+            Self::Rust => "rs",
         }
     }
 
-    /// The interpreter itself: what is in `PATH` may be a script that looks for it. Of C++ the compiler.
+    /// The interpreter itself: what is in `PATH` may be a script that looks for it. Of C++ the compiler; of Rust,
+    /// whose functions are built with this command, this command.
     fn interpreter(self) -> Result<PathBuf> {
         let (program, ask): (_, &[&str]) = match self {
             Self::Python => ("python3", &["-c", "import sys; print(sys.executable)"]),
             Self::Node => ("node", &["-p", "process.execPath"]),
             Self::Cpp => return Ok("c++".into()),
+            Self::Rust => return std::env::current_exe().context("no name of this program"),
         };
         crate::warm::handler::interpreter(program, ask)
     }
@@ -80,7 +86,7 @@ impl Language {
         match self {
             Self::Python => &[("mako_page", "mako/__init__.py")],
             Self::Node => &[("markdown_page", "node_modules/marked/package.json")],
-            Self::Cpp => &[],
+            Self::Cpp | Self::Rust => &[],
         }
     }
 }
@@ -163,34 +169,6 @@ impl Suite {
         self.cache.join("packages").join(language.name())
     }
 
-    /// Installs the pinned packages of others into the cache directory.
-    ///
-    /// # Errors
-    /// If an installer is missing or fails.
-    pub fn set_up(&self) -> Result<()> {
-        let root = self.functions();
-        let python = Language::Python.interpreter()?;
-        let mut pip = Command::new(python);
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--upgrade",
-            "--target",
-        ]);
-        pip.arg(self.packages(Language::Python));
-        pip.arg("-r").arg(root.join("python/requirements.txt"));
-        install(&mut pip, "python3 -m pip")?;
-        let directory = self.packages(Language::Node);
-        std::fs::create_dir_all(&directory)?;
-        std::fs::copy(root.join("node/package.json"), directory.join("package.json"))?;
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&directory);
-        install(&mut npm, "npm")
-    }
-
     /// What `words` choose: a language, `LANGUAGE/FUNCTION` or a function's name; all functions if nothing is
     /// named. `data` and `platform` are suites of installed programs, which are run if they are named. What has to be compiled is compiled now.
     ///
@@ -234,13 +212,18 @@ impl Suite {
         }
         let file = self.functions().join(language.name()).join(name);
         let file = file.with_extension(language.extension());
+        let mut on_memento = None;
         let command = match language {
             Language::Cpp => vec![self.compiled(interpreter, &file, name)?.into()],
             Language::Python | Language::Node => vec![interpreter.into(), file.into()],
+            Language::Rust => {
+                on_memento = Some(beside(interpreter, name, "-on-memento")?.into());
+                vec![beside(interpreter, name, "")?.into()]
+            }
         };
         let mut environment: Vec<(OsString, OsString)> = match language {
             Language::Python => vec![("PYTHONHASHSEED".into(), "0".into())],
-            Language::Node | Language::Cpp => vec![],
+            _ => vec![],
         };
         if needs.is_some() {
             let (variable, path) = match language {
@@ -254,6 +237,7 @@ impl Suite {
             command: command.into_iter().chain([size.name().into()]).collect(),
             environment,
             expected: golden(*language, name, size),
+            on_memento,
             ..Workload::default()
         })
     }
@@ -286,6 +270,17 @@ impl Function {
     }
 }
 
+/// A Rust function, which is built with this command and lies beside it.
+fn beside(memento: &Path, name: &str, ending: &str) -> Result<PathBuf> {
+    let program = memento.with_file_name(format!("memento-{}{ending}", name.replace('_', "-")));
+    ensure!(
+        program.is_file(),
+        "there is no {}, which is built with this command",
+        program.display()
+    );
+    Ok(program)
+}
+
 /// The functions that words choose.
 fn chosen(words: &[String]) -> Result<Vec<Function>> {
     let all = all();
@@ -297,7 +292,7 @@ fn chosen(words: &[String]) -> Result<Vec<Function>> {
         if !all.iter().any(|function| is_meant(function, word)) {
             let names: Vec<_> = all.iter().map(Function::full_name).collect();
             bail!(
-                "no suite and no function is called {word}; there are functions, python, node, cpp, {} and {}. \
+                "no suite and no function is called {word}; there are functions, python, node, cpp, rust, {} and {}. \
                  A program of your own goes behind `--`",
                 programs::SUITES.join(", "),
                 names.join(", ")
@@ -327,14 +322,6 @@ fn golden(language: Language, name: &str, size: Size) -> Option<String> {
     Some(format!("{name} {} {answer}\n", size.name()))
 }
 
-fn install(command: &mut Command, name: &str) -> Result<()> {
-    eprintln!("memento: {name} is installing the suite's packages");
-    let status = command.stdin(Stdio::null()).status();
-    let status = status.with_context(|| format!("{name} is not installed"))?;
-    ensure!(status.success(), "{name} could not install the suite's packages: {status}");
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,7 +349,7 @@ mod tests {
 
     #[test]
     fn every_function_has_a_known_answer_for_every_size() {
-        assert_eq!(all().len(), 23);
+        assert_eq!(all().len(), 24);
         for Function { language, name } in all() {
             for size in [Size::Tiny, Size::Small, Size::Full] {
                 assert!(golden(language, &name, size).is_some(), "{name} {}", size.name());
@@ -376,10 +363,10 @@ mod tests {
             let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
             chosen(&words).map(|functions| functions.len()).map_err(|e| e.to_string())
         };
-        assert_eq!(count(&[]), Ok(23));
+        assert_eq!(count(&[]), Ok(24));
         assert_eq!(
-            ["python", "node", "cpp", "functions"].map(|w| count(&[w])),
-            [Ok(12), Ok(7), Ok(4), Ok(23)]
+            ["python", "node", "cpp", "rust", "functions"].map(|w| count(&[w])),
+            [Ok(12), Ok(7), Ok(4), Ok(1), Ok(24)]
         );
         assert_eq!(count(&["html_page"]), Ok(2), "in both languages");
         assert_eq!(count(&["node/html_page", "json_loads"]), Ok(2));

@@ -21,6 +21,8 @@ pub struct Workload {
     pub client: Option<Driver>,
     /// The program is linked with an allocator of its own, so that the system's has to be preloaded.
     pub links_allocator: bool,
+    /// The same program with memento built in, which is run instead of preloading it.
+    pub on_memento: Option<OsString>,
 }
 
 impl Workload {

@@ -29,8 +29,9 @@ intervals and ratios to the baseline. Allocators: stock (the program as it is), 
 jemalloc, tcmalloc, mimalloc, snmalloc, rpmalloc and Mesh that are installed, and what --allocator names. \
 MEMENTO_PEERS may name a directory made by benches/peers/build.
 
-Without a program it runs the functions that come with it; SUITE chooses some: `python`, `node`, `cpp`, a \
-function's name; or the suites `data` (SQLite, Redis, Memcached) and `platform` (unpacking a layer, start-up of servers). They are unpacked to the cache directory (MEMENTO_CACHE_DIR, else XDG_CACHE_HOME/memento).
+Without a program it runs the functions that come with it; SUITE chooses some: `python`, `node`, `cpp`, \
+`rust`, a function's name; or the suites `data` (SQLite, Redis, Memcached, a C++ store) and `platform` (containers, \
+unpacking a layer, installing packages, start-up of servers). They are unpacked to the cache directory (MEMENTO_CACHE_DIR, else XDG_CACHE_HOME/memento).
 
 Examples:
   memento bench                                     all functions, below two minutes

@@ -69,12 +69,18 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Makes sure that a program is there, which Debian's `package` has.
+pub fn need(package: &str, program: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let need = "cd \"$0\" && . scripts/need.sh && need \"$1\" \"$2\"";
+    let there =
+        Command::new("bash").args(["-c", need]).arg(&root).args([package, program]).status();
+    assert!(there.unwrap().success(), "this test needs Debian's package {package}");
+}
+
 /// Has Chromium lay a page out, and returns what it made of it.
 pub fn browser(page: &Path, directory: &Path) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let need = "cd \"$0\" && . scripts/need.sh && need chromium chromium";
-    let there = Command::new("bash").args(["-c", need]).arg(&root).status().unwrap();
-    assert!(there.success(), "this test needs Debian's package chromium");
+    need("chromium", "chromium");
     let mut chromium = Command::new("chromium");
     chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
     chromium.arg(format!("--user-data-dir={}", directory.join("chromium").display()));

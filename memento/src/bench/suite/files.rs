@@ -48,11 +48,18 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("cpp/movie_id.cpp", include_str!("../../../../benches/functions/cpp/movie_id.cpp")),
     ("cpp/unique_id.cpp", include_str!("../../../../benches/functions/cpp/unique_id.cpp")),
     ("cpp/user_mention.cpp", include_str!("../../../../benches/functions/cpp/user_mention.cpp")),
+    ("rust/cart_quotes.rs", include_str!("../../../../benches/functions/rust/cart_quotes.rs")),
+    ("suites/containers.sh", include_str!("../../../../benches/functions/suites/containers.sh")),
+    ("suites/install.sh", include_str!("../../../../benches/functions/suites/install.sh")),
     ("suites/make.py", include_str!("../../../../benches/functions/suites/make.py")),
     (
         "suites/memcached_load.py",
         include_str!("../../../../benches/functions/suites/memcached_load.py"),
     ),
+    ("suites/store.cpp", include_str!("../../../../benches/functions/suites/store.cpp")),
+    ("suites/store_load.py", include_str!("../../../../benches/functions/suites/store_load.py")),
+    ("suites/tarballs.txt", include_str!("../../../../benches/functions/suites/tarballs.txt")),
+    ("suites/wheels.txt", include_str!("../../../../benches/functions/suites/wheels.txt")),
 ];
 
 /// The known answers: `LANGUAGE/FUNCTION SIZE CHECKSUM BYTES`.

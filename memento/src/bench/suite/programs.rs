@@ -1,13 +1,19 @@
 //! The suites of data processing and platform operations: programs that are installed, on inputs that are
 //! made once. What they answer is known.
+//!
+//! [`data`] has what keeps and asks for data, [`platform`] what a platform does around a function.
 
 use super::{Entry, Language, Size, Suite};
 use crate::bench::workload::Workload;
-use crate::engine::client::Driver;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+mod data;
+mod platform;
+
+pub(super) use platform::TARBALLS;
 
 /// The names of the suites.
 pub(super) const SUITES: [&str; 2] = ["data", "platform"];
@@ -21,8 +27,16 @@ pub(super) enum Program {
     Redis,
     /// Memcached under a client that sets, gets and deletes.
     Memcached,
+    /// A C++ store under a client with a shop's load.
+    Store,
     /// A container image's layer unpacked, read and removed.
     UnpackLayer,
+    /// Containers created, started and deleted.
+    Containers,
+    /// Python packages installed from local wheels.
+    InstallWheels,
+    /// Node packages installed from local tarballs.
+    InstallTarballs,
     /// A Python server's start.
     StartPython,
     /// A Node server's start.
@@ -30,11 +44,15 @@ pub(super) enum Program {
 }
 
 impl Program {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 10] = [
         Self::SqliteShop,
         Self::Redis,
         Self::Memcached,
+        Self::Store,
         Self::UnpackLayer,
+        Self::Containers,
+        Self::InstallWheels,
+        Self::InstallTarballs,
         Self::StartPython,
         Self::StartNode,
     ];
@@ -44,43 +62,48 @@ impl Program {
             Self::SqliteShop => "data/sqlite_shop",
             Self::Redis => "data/redis",
             Self::Memcached => "data/memcached",
+            Self::Store => "data/store",
             Self::UnpackLayer => "platform/unpack_layer",
+            Self::Containers => "platform/containers",
+            Self::InstallWheels => "platform/install_wheels",
+            Self::InstallTarballs => "platform/install_tarballs",
             Self::StartPython => "platform/start_python",
             Self::StartNode => "platform/start_node",
         }
     }
 
-    /// What it writes to its standard output; a server's answers are checked by its client.
-    fn answer(self, size: Size) -> Option<&'static str> {
-        Some(match (self, size) {
-            (Self::Redis | Self::Memcached, _) => return None,
-            (Self::SqliteShop, Size::Tiny) => {
-                "56|536753|1748\nCity 0|68428\nCity 30|65313\nCity 1|61133\nP-0|2\nP-474|2\nP-498|2\n"
+    /// What it writes to its standard output. None of servers of others, whose answers their clients check.
+    fn answer(self, size: Size) -> Option<String> {
+        let [tiny, small, full] = match self {
+            Self::Redis | Self::Memcached => return None,
+            Self::SqliteShop => [
+                "56|536753|1748\nCity 0|68428\nCity 30|65313\nCity 1|61133\nP-0|2\nP-474|2\nP-498|2\n",
+                "2823|28476899|84713\nCity 8|1115813\nCity 30|1103056\nCity 19|984679\nP-179|16\nP-126|13\nP-263|13\n",
+                "18823|187700369|561937\nCity 11|6107354\nCity 26|5611550\nCity 39|5608251\nP-353|57\nP-249|54\nP-232|53\n",
+            ],
+            Self::Store => {
+                ["262 61c52e03 16043\n", "5184 b0a4a3c6 333717\n", "25875 d50a7678 1841104\n"]
             }
-            (Self::SqliteShop, Size::Small) => {
-                "2823|28476899|84713\nCity 8|1115813\nCity 30|1103056\nCity 19|984679\nP-179|16\nP-126|13\nP-263|13\n"
+            Self::UnpackLayer => {
+                ["4256678975 46968\n", "2448342201 1535224\n", "1217927989 9805945\n"]
             }
-            (Self::SqliteShop, Size::Full) => {
-                "18823|187700369|561937\nCity 11|6107354\nCity 26|5611550\nCity 39|5608251\nP-353|57\nP-249|54\nP-232|53\n"
+            Self::Containers => return Some("852505425 8893\n".repeat(platform::containers(size))),
+            Self::InstallWheels => {
+                ["2963262181 304809\n", "1697466535 820035\n", "3989402506 6041856\n"]
             }
-            (Self::UnpackLayer, Size::Tiny) => "4256678975 46968\n",
-            (Self::UnpackLayer, Size::Small) => "2448342201 1535224\n",
-            (Self::UnpackLayer, Size::Full) => "1217927989 9805945\n",
-            (Self::StartPython | Self::StartNode, _) => "ready\n",
-        })
+            Self::InstallTarballs => {
+                ["1536163817 5978\n", "3582978556 114706\n", "29090091 3082035\n"]
+            }
+            Self::StartPython | Self::StartNode => ["ready\n"; 3],
+        };
+        let answer = match size {
+            Size::Tiny => tiny,
+            Size::Small => small,
+            Size::Full => full,
+        };
+        Some(answer.to_owned())
     }
 }
-
-/// Unpacks, reads everything that came out in a fixed order, and removes it.
-const UNPACK: &str = "d=$(mktemp -d) && tar -xzf \"$0\" -C \"$d\" && \
-    find \"$d\" -type f | sort | xargs cat | cksum; s=$?; rm -rf \"$d\"; exit $s";
-
-/// A server that listens and is asked nothing.
-const PYTHON_SERVER: &str = "import http.server, json, logging\n\
-    s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), http.server.BaseHTTPRequestHandler)\n\
-    s.server_close(); print('ready')";
-const NODE_SERVER: &str = "const s = require('http').createServer(() => {}).listen(0, '127.0.0.1', () => \
-    s.close(() => console.log('ready')))";
 
 /// The programs that a word names; none if it names no program.
 pub(super) fn named(word: &str) -> Vec<Program> {
@@ -99,114 +122,43 @@ fn installed(program: &str) -> Result<()> {
     Ok(())
 }
 
+/// Words of a command line.
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
 impl Suite {
     /// A program, ready to be run.
     pub(super) fn program(&self, program: Program, size: Size) -> Entry {
         match self.program_workload(program, size) {
-            Ok(workload) => Entry::Ready(workload),
+            Ok(workload) => Entry::Ready(Workload {
+                name: program.full_name().into(),
+                environment: vec![("LC_ALL".into(), "C".into())],
+                expected: program.answer(size),
+                ..workload
+            }),
             Err(error) => Entry::Skipped(program.full_name().into(), format!("{error:#}")),
         }
     }
 
     fn program_workload(&self, program: Program, size: Size) -> Result<Workload> {
-        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        let scale = match size {
-            Size::Tiny => 1,
-            Size::Small => 20,
-            Size::Full => 100,
-        };
-        let mut client = None;
-        let command: Vec<OsString> = match program {
-            Program::Redis => {
-                installed("redis-server")?;
-                installed("redis-benchmark")?;
-                let load = [
-                    "-q",
-                    "-P",
-                    "16",
-                    "-r",
-                    "20000",
-                    "-d",
-                    "100",
-                    "-t",
-                    "set,get,lpush,sadd,hset,zadd",
-                ];
-                let count = (scale * 600).to_string();
-                let socket = ["-s", "{tmp}/socket"];
-                client = Some(Driver {
-                    ready: "{tmp}/socket".into(),
-                    commands: vec![
-                        words(
-                            &[&["redis-benchmark"][..], &socket, &["-n", &count], &load].concat(),
-                        ),
-                        words(&[&["redis-cli"][..], &socket, &["shutdown", "nosave"]].concat()),
-                    ],
-                });
-                words(&[
-                    "redis-server",
-                    "--port",
-                    "0",
-                    "--unixsocket",
-                    "{tmp}/socket",
-                    "--save",
-                    "",
-                    "--dir",
-                    "{tmp}",
-                ])
-            }
-            Program::Memcached => {
-                installed("memcached")?;
-                let python = Language::Python.interpreter()?;
-                let script = self.functions().join("suites/memcached_load.py");
-                let count = (scale * 300).to_string();
-                let load: Vec<OsString> =
-                    vec![python.into(), script.into(), "{tmp}/socket".into(), count.into()];
-                client = Some(Driver { ready: "{tmp}/socket".into(), commands: vec![load] });
-                let user = nix::unistd::User::from_uid(nix::unistd::geteuid())?;
-                let user = user.context("the user has no name, which memcached wants")?.name;
-                words(&[
-                    "memcached",
-                    "-u",
-                    &user,
-                    "-t",
-                    "2",
-                    "-m",
-                    "64",
-                    "-A",
-                    "-s",
-                    "{tmp}/socket",
-                ])
-            }
-            Program::SqliteShop => {
-                let version =
-                    Command::new("sqlite3").arg("--version").stdin(Stdio::null()).output();
-                version.context("sqlite3 is not installed")?;
-                let input = self.input("shop", size)?;
-                vec![
-                    "sqlite3".into(),
-                    ":memory:".into(),
-                    format!(".read {}", input.display()).into(),
-                ]
-            }
-            Program::UnpackLayer => {
-                vec!["sh".into(), "-c".into(), UNPACK.into(), self.input("layer", size)?.into()]
-            }
-            Program::StartPython => {
-                vec![Language::Python.interpreter()?.into(), "-c".into(), PYTHON_SERVER.into()]
-            }
-            Program::StartNode => {
-                vec![Language::Node.interpreter()?.into(), "-e".into(), NODE_SERVER.into()]
-            }
-        };
-        Ok(Workload {
-            name: program.full_name().into(),
-            command,
-            environment: vec![("LC_ALL".into(), "C".into())],
-            expected: program.answer(size).map(str::to_owned),
-            client,
-            // Debian's redis is linked with jemalloc.
-            links_allocator: program == Program::Redis,
-        })
+        match program {
+            Program::SqliteShop => self.sqlite_shop(size),
+            Program::Redis => Self::redis(size),
+            Program::Memcached => self.memcached(size),
+            Program::Store => self.store(size),
+            Program::UnpackLayer => self.unpack_layer(size),
+            Program::Containers => self.containers(size),
+            Program::InstallWheels => self.install_wheels(size),
+            Program::InstallTarballs => self.install_tarballs(size),
+            Program::StartPython => platform::start(Language::Python),
+            Program::StartNode => platform::start(Language::Node),
+        }
+    }
+
+    /// A file of the suites.
+    fn script(&self, name: &str) -> PathBuf {
+        self.functions().join("suites").join(name)
     }
 
     /// An input, made once.
@@ -220,7 +172,7 @@ impl Suite {
         // Under a name of its own until it is whole: another process may be doing the same.
         let partial = tempfile::NamedTempFile::new_in(&directory)?;
         let mut command = Command::new(Language::Python.interpreter()?);
-        command.arg(self.functions().join("suites/make.py")).args([kind, size.name()]);
+        command.arg(self.script("make.py")).args([kind, size.name()]);
         let status = command.arg(partial.path()).stdin(Stdio::null()).status()?;
         ensure!(status.success(), "its input cannot be made");
         partial.persist(&file)?;
