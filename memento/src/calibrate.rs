@@ -1,54 +1,63 @@
 //! What the operations of memory management cost on this machine, measured.
 //!
-//! The measuring happens in a process of its own (`memento __calibrate`), so that it can be done under any
-//! allocator. Each figure is a median over many small batches, so that what others do on the machine
-//! matters little. Batches are of 16 objects: most objects of functions live no longer.
+//! The measuring ([`measure`]) happens in a process of its own (`memento __calibrate`), so that it can be done
+//! under any allocator. Each figure is a median over many small batches, so that what others do on the machine
+//! matters little. Which way an operation takes is said by [`crate::profile::paths`].
+
+mod measure;
 
 use crate::allocators::Allocator;
-use crate::engine::stats::median;
+use crate::profile::paths::Paths;
 use anyhow::{Context, Result, ensure};
-use memmap2::{Advice, MmapMut};
 use serde::{Deserialize, Serialize};
-use std::hint::black_box;
+use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 /// Name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "__calibrate";
-
-/// Sizes of which objects are measured; every size costs as much as the next one here.
-const SIZES: [usize; 8] = [16, 32, 64, 128, 256, 512, 2048, 16_384];
-/// Objects of a batch.
-const BATCH: usize = 16;
-/// Batches.
-const BATCHES: usize = 1000;
-/// Bytes of a page.
-const PAGE: usize = 4096;
 
 /// What the operations cost, in nanoseconds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Costs {
     /// Objects up to a size.
     pub objects: Vec<ObjectCost>,
+    /// A free by another thread than the one that allocated.
+    pub remote_free_ns: f64,
+    /// An allocation that is mapped, without the kernel's part.
+    pub large_alloc_ns: f64,
+    /// Its free, without the kernel's part.
+    pub large_free_ns: f64,
     /// The first touch of a page of 4 KiB.
     pub fault_ns: f64,
+    /// The first touch of a huge page of 2 MiB; absent where the kernel gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub huge_fault_ns: Option<f64>,
     /// `mmap` of 1 MiB.
     pub map_ns: f64,
     /// `munmap` of it, untouched.
     pub unmap_ns: f64,
+    /// A touched page that is given back, beyond the call that does it.
+    pub give_back_ns: f64,
+    /// `madvise`, the call alone.
+    pub advise_ns: f64,
     /// The processor's frequency, as the kernel says it.
     pub mhz: f64,
 }
 
 /// One size.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ObjectCost {
     /// Bytes.
     pub size: usize,
-    /// An allocation.
+    /// An allocation, hot.
     pub alloc_ns: f64,
-    /// A free.
+    /// A free, hot.
     pub free_ns: f64,
+    /// An allocation when the thread's cache is empty.
+    pub refill_ns: f64,
+    /// A free that the thread's cache does not take.
+    pub last_ns: f64,
 }
 
 impl Costs {
@@ -69,39 +78,27 @@ impl Costs {
         serde_json::from_slice(&out.stdout).context("the calibration cannot be read")
     }
 
-    /// Measures in this process.
-    ///
-    /// # Errors
-    /// If no memory can be mapped.
-    pub fn measure() -> Result<Self> {
-        let idle = object(0);
-        let cost = |size| {
-            let ObjectCost { alloc_ns, free_ns, .. } = object(size);
-            let net = |with: f64, without: f64| (with - without).max(0.0);
-            ObjectCost {
-                size,
-                alloc_ns: net(alloc_ns, idle.alloc_ns),
-                free_ns: net(free_ns, idle.free_ns),
-            }
-        };
-        let (map_ns, unmap_ns) = mapping()?;
-        Ok(Self {
-            objects: SIZES.map(cost).to_vec(),
-            fault_ns: fault()?,
-            map_ns,
-            unmap_ns,
-            mhz: mhz(),
-        })
-    }
-
     /// The cost of an object of a size: that of the next larger one measured.
     pub fn object(&self, size: u64) -> ObjectCost {
         let found = self.objects.iter().find(|cost| cost.size as u64 >= size);
-        found.or(self.objects.last()).copied().unwrap_or(ObjectCost {
-            size: 0,
-            alloc_ns: 0.0,
-            free_ns: 0.0,
-        })
+        found.or(self.objects.last()).copied().unwrap_or_default()
+    }
+
+    /// What allocations and frees cost that took these ways, by their class; only those of classes in `range`.
+    /// Nanoseconds of the program, without the kernel.
+    pub fn price(&self, paths: &BTreeMap<u64, Paths>, range: impl RangeBounds<u64>) -> (f64, f64) {
+        let (mut allocs, mut frees) = (0.0, 0.0);
+        for (class, paths) in paths.range(range) {
+            let cost = self.object(*class);
+            allocs += paths.alloc_hot as f64 * cost.alloc_ns
+                + paths.alloc_refill as f64 * cost.refill_ns
+                + paths.alloc_large as f64 * self.large_alloc_ns;
+            frees += paths.free_hot as f64 * cost.free_ns
+                + paths.free_last as f64 * cost.last_ns
+                + paths.free_remote as f64 * self.remote_free_ns
+                + paths.free_large as f64 * self.large_free_ns;
+        }
+        (allocs, frees)
     }
 
     /// Nanoseconds as cycles.
@@ -115,52 +112,6 @@ impl Costs {
     }
 }
 
-/// Times allocations and frees of one size, with the loop around them; of size 0 there is only the loop.
-fn object(size: usize) -> ObjectCost {
-    let mut objects: Vec<Vec<u8>> = Vec::with_capacity(BATCH);
-    let (mut allocs, mut frees) = (Vec::with_capacity(BATCHES), Vec::with_capacity(BATCHES));
-    for _ in 0..BATCHES {
-        let begin = Instant::now();
-        for _ in 0..BATCH {
-            objects.push(black_box(Vec::with_capacity(black_box(size))));
-        }
-        allocs.push(begin.elapsed().as_nanos() as f64 / BATCH as f64);
-        let begin = Instant::now();
-        while let Some(object) = objects.pop() {
-            drop(black_box(object));
-        }
-        frees.push(begin.elapsed().as_nanos() as f64 / BATCH as f64);
-    }
-    let middle = |values: &[f64]| median(values).unwrap_or(0.0);
-    ObjectCost { size, alloc_ns: middle(&allocs), free_ns: middle(&frees) }
-}
-
-fn fault() -> Result<f64> {
-    const PAGES: usize = 64;
-    let mut times = Vec::new();
-    for _ in 0..32 {
-        let mut map = MmapMut::map_anon(PAGES * PAGE).context("cannot map memory")?;
-        map.advise(Advice::NoHugePage).context("cannot advise on memory")?;
-        let begin = Instant::now();
-        map.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
-        times.push(begin.elapsed().as_nanos() as f64 / PAGES as f64);
-    }
-    Ok(median(&times).unwrap_or(0.0))
-}
-
-fn mapping() -> Result<(f64, f64)> {
-    let (mut maps, mut unmaps) = (Vec::new(), Vec::new());
-    for _ in 0..100 {
-        let begin = Instant::now();
-        let map = MmapMut::map_anon(1 << 20).context("cannot map memory")?;
-        maps.push(begin.elapsed().as_nanos() as f64);
-        let begin = Instant::now();
-        drop(black_box(map));
-        unmaps.push(begin.elapsed().as_nanos() as f64);
-    }
-    Ok((median(&maps).unwrap_or(0.0), median(&unmaps).unwrap_or(0.0)))
-}
-
 /// The processor's frequency in MHz; where the kernel does not say it, that of the published system.
 fn mhz() -> f64 {
     const PUBLISHED: f64 = 3000.0;
@@ -170,24 +121,60 @@ fn mhz() -> f64 {
     value.filter(|mhz: &f64| *mhz > 0.0).unwrap_or(PUBLISHED)
 }
 
+/// Round costs, for tests that compute by hand.
+#[cfg(test)]
+pub(crate) fn round_costs() -> Costs {
+    let object = |size, alloc_ns| ObjectCost {
+        size,
+        alloc_ns,
+        free_ns: alloc_ns / 2.0,
+        refill_ns: alloc_ns * 10.0,
+        last_ns: alloc_ns * 5.0,
+    };
+    Costs {
+        objects: vec![object(64, 10.0), object(4096, 100.0)],
+        remote_free_ns: 70.0,
+        large_alloc_ns: 400.0,
+        large_free_ns: 200.0,
+        fault_ns: 1000.0,
+        huge_fault_ns: Some(100_000.0),
+        map_ns: 300.0,
+        unmap_ns: 200.0,
+        give_back_ns: 50.0,
+        advise_ns: 250.0,
+        mhz: 2000.0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn everything_costs_something() {
-        let costs = Costs::measure().unwrap();
-        assert!(costs.fault_ns > 10.0 && costs.map_ns > 10.0 && costs.unmap_ns > 10.0, "{costs:?}");
-        assert!(costs.mhz > 100.0);
-        assert!(costs.objects.iter().any(|cost| cost.alloc_ns > 0.0), "{costs:?}");
+    fn sizes_between_cost_what_the_next_one_does() {
+        let costs = round_costs();
+        assert_eq!(
+            [0, 64, 65, 4096, 9999].map(|size| costs.object(size).size),
+            [64, 64, 4096, 4096, 4096]
+        );
+        assert_eq!((costs.cycles(10.0), costs.ns(20.0)), (20.0, 10.0));
     }
 
     #[test]
-    fn sizes_between_cost_what_the_next_one_does() {
-        let object = |size| ObjectCost { size, alloc_ns: size as f64, free_ns: 1.0 };
-        let objects = vec![object(16), object(32)];
-        let costs = Costs { objects, fault_ns: 0.0, map_ns: 0.0, unmap_ns: 0.0, mhz: 2000.0 };
-        assert_eq!([0, 16, 17, 32, 99].map(|size| costs.object(size).size), [16, 16, 32, 32, 32]);
-        assert_eq!((costs.cycles(10.0), costs.ns(20.0)), (20.0, 10.0));
+    fn a_price_by_hand() {
+        let small = Paths {
+            alloc_hot: 3,
+            alloc_refill: 1,
+            free_hot: 2,
+            free_last: 1,
+            free_remote: 1,
+            ..Paths::default()
+        };
+        let large = Paths { alloc_large: 2, free_large: 1, ..Paths::default() };
+        let paths = [(24, small), (1 << 20, large)].into();
+        // 3·10 + 1·100; 2·5 + 1·50 + 1·70.
+        assert_eq!(round_costs().price(&paths, ..=512), (130.0, 130.0));
+        // … and 2·400; 1·200.
+        assert_eq!(round_costs().price(&paths, ..), (930.0, 330.0));
     }
 }

@@ -67,6 +67,11 @@ fn times_are_of_a_second_run() {
         number("alloc_ns") > 0.0 && number("free_ns") > 0.0 && number("kernel_ns") > 0.0,
         "{time}"
     );
+    let operations = time["operations"].as_array().unwrap();
+    let count = |index: usize| operations[index]["count"].as_u64().unwrap();
+    assert_eq!(count(2), 1, "one object is mapped: {time}");
+    assert!(count(0) >= 99_999 && count(3) >= 99_999, "the loop's are hot: {time}");
+    assert!(number("kernel_most_ns") >= number("kernel_ns"));
     assert!(number("mappings") >= 1.0 && time["heap_pages"].is_u64(), "{time}");
     assert!(number("cpu_ns") > 0.0 && number("minor_faults") > 0.0, "{time}");
     assert!(time["costs"]["fault_ns"].as_f64().unwrap() > 0.0);

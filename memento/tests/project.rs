@@ -38,9 +38,27 @@ fn a_program_is_projected() {
     let speedup = projection["speedup"].as_f64().unwrap();
     assert!((speedup - cpu / (cpu - saved)).abs() < 1e-9, "{projection}");
     assert!((document["mean_speedup"].as_f64().unwrap() / speedup - 1.0).abs() < 1e-9);
+    // Memory management now: every allocation has its way, and the parts add up.
+    let now = &document["workloads"][0]["now"];
+    let operations = now["operations"].as_array().unwrap();
+    let count = |index: usize| operations[index]["count"].as_u64().unwrap();
+    assert!((200_000..200_200).contains(&(count(0) + count(1) + count(2))), "{now}");
+    // Of four, three are freed before the next: only the fourth comes from the arena.
+    assert!((50_000..50_200).contains(&count(1)), "{now}");
+    let sum = |from: usize, to: usize| -> f64 {
+        operations[from..to].iter().map(|o| o["total_ns"].as_f64().unwrap()).sum()
+    };
+    let (user, kernel) = (&projection["user_ns"], &projection["kernel_ns"]);
+    assert!((sum(0, 7) / user.as_f64().unwrap() - 1.0).abs() < 1e-9, "{projection}");
+    assert!((sum(7, 13) / kernel.as_f64().unwrap() - 1.0).abs() < 1e-9, "{projection}");
+    assert!(count(7) + count(8) >= 1 && count(9) >= 100, "the heap grew by 21 MB: {now}");
     let text = stdout(&out);
     for part in [
         "first-order estimate",
+        "malloc, refill",
+        "free, remote",
+        "madvise",
+        "memory management now",
         "page fault",
         "published",
         "mean 16 %",

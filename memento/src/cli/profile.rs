@@ -6,10 +6,11 @@ use crate::bench::launch::Launcher;
 use crate::bench::measure::Runner;
 use crate::bench::workload::Workload;
 use crate::calibrate::Costs;
-use crate::engine::watch;
+use crate::engine::{Sample, watch};
 use crate::profile::count::{Counter, Counts};
-use crate::profile::document::{Document, SCHEMA, Time, shares};
+use crate::profile::document::{Document, SCHEMA, shares};
 use crate::profile::show;
+use crate::profile::time::{Seen, Time};
 use crate::record::{Recording, events};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -34,8 +35,10 @@ Examples:
 Exit codes: the program's own; 125 memento itself failed; 126, 127 it cannot be executed, or is not there.";
 
 /// What the estimate leaves out.
-const HOT: &str = "malloc and free are priced by their hot paths, with everything in the caches: the least that they \
-    cost; heap pages are those of the most anonymous memory seen, without what was given back and faulted in again";
+const LEFT_OUT: &str = "the ways through malloc are those of a model of glibc's (7 objects of a size in a thread's cache; \
+    mapped from 128 KiB on), each priced by short bursts on this machine, with everything in the processor's caches; heap \
+    pages are those of the most anonymous memory seen, without what was given back and faulted in again; one takes: of 64 \
+    bytes where sizes differ";
 
 #[derive(Args, Debug)]
 pub(super) struct ProfileArgs {
@@ -79,7 +82,7 @@ fn profiled(args: &ProfileArgs, recording: &Recording, files: Vec<(File, PathBuf
     } else {
         match time(&workload, args.timeout, &counts) {
             Ok(time) => {
-                notes.push(HOT.to_owned());
+                notes.push(LEFT_OUT.to_owned());
                 Some(time)
             }
             Err(error) => {
@@ -114,7 +117,7 @@ fn profiled(args: &ProfileArgs, recording: &Recording, files: Vec<(File, PathBuf
 }
 
 /// Counts what the program's last image did.
-pub(super) fn counts(recording: &Recording) -> Result<Counts> {
+fn counts(recording: &Recording) -> Result<Counts> {
     let files = recording.files()?;
     let begin = |_: &str| Ok(Counter::new());
     let (counter, _) = events(&files[0], begin, |counter, event| Ok(counter.event(event)?))?;
@@ -122,15 +125,24 @@ pub(super) fn counts(recording: &Recording) -> Result<Counts> {
 }
 
 /// Runs the program as it is, and estimates its time in memory management.
-pub(super) fn time(workload: &Workload, limit: Duration, counts: &Counts) -> Result<Time> {
+fn time(workload: &Workload, limit: Duration, counts: &Counts) -> Result<Time> {
     let memento = std::env::current_exe().context("no name of this program")?;
-    let stock = Allocator::stock();
     let mut launcher = Launcher::new(memento, limit, watch::INTERVAL);
-    let sample = launcher.run(workload, &stock)?;
-    let watched = launcher.watch(workload, &stock)?;
-    let heap = watched.curve.looks.iter().map(|look| look.anonymous_bytes).max().unwrap_or(0);
-    let cpu_ns = (sample.user_ns + sample.system_ns) as f64;
-    Ok(Time::estimate(counts, Costs::under(&stock)?, cpu_ns, sample.minor_faults, heap))
+    let sample = launcher.run(workload, &Allocator::stock())?;
+    let seen = seen(&sample, workload, &mut launcher)?;
+    Ok(Time::estimate(counts, Costs::under(&Allocator::stock())?, &seen))
+}
+
+/// What the kernel says of a program: of an execution that was timed, and of another that is watched.
+pub(super) fn seen(sample: &Sample, workload: &Workload, launcher: &mut Launcher) -> Result<Seen> {
+    let watched = launcher.watch(workload, &Allocator::stock())?;
+    let heap_bytes = watched.curve.looks.iter().map(|look| look.anonymous_bytes).max().unwrap_or(0);
+    Ok(Seen {
+        cpu_ns: (sample.user_ns + sample.system_ns) as f64,
+        system_ns: sample.system_ns as f64,
+        minor_faults: sample.minor_faults,
+        heap_bytes,
+    })
 }
 
 fn open(path: &Path) -> Result<(File, PathBuf)> {

@@ -1,6 +1,7 @@
 //! `memento project`.
 
 use super::bench::{Bar, seconds};
+use super::profile::seen;
 use crate::allocators::Allocator;
 use crate::bench::launch::Launcher;
 use crate::bench::measure::{Progress, Runner};
@@ -10,10 +11,10 @@ use crate::calibrate::Costs;
 use crate::columns::print_columns;
 use crate::conf;
 use crate::engine::isolated::{Isolated, Output};
-use crate::engine::stats::median;
 use crate::engine::{Job, watch};
 use crate::exit;
 use crate::profile::count::Counter;
+use crate::profile::time::{Time, calibrated};
 use crate::project::{ASSUMPTIONS, Document, PUBLISHED, Part, Projected, Projection, SCHEMA, mean};
 use crate::record::{Recording, events};
 use crate::replay::emu;
@@ -100,7 +101,7 @@ pub(super) fn run(args: ProjectArgs) -> Result<ExitCode> {
             break;
         }
         workloads.push(match entry {
-            Entry::Skipped(name, why) => Projected { name, skipped: Some(why), projection: None },
+            Entry::Skipped(name, why) => unprojected(name, why),
             Entry::Ready(mut workload) => {
                 if workload.name.starts_with("python/") {
                     workload.environment.push(("PYTHONMALLOC".into(), "malloc".into()));
@@ -115,11 +116,15 @@ pub(super) fn run(args: ProjectArgs) -> Result<ExitCode> {
                     &mut launcher,
                     &mut bar,
                 );
-                let (skipped, projection) = match made {
-                    Ok(projection) => (None, Some(projection)),
-                    Err(error) => (Some(format!("{error:#}")), None),
-                };
-                Projected { name: workload.name, skipped, projection }
+                match made {
+                    Ok((projection, now)) => Projected {
+                        name: workload.name,
+                        skipped: None,
+                        projection: Some(projection),
+                        now: Some(now),
+                    },
+                    Err(error) => unprojected(workload.name, format!("{error:#}")),
+                }
             }
         });
         bar.next();
@@ -144,6 +149,10 @@ pub(super) fn run(args: ProjectArgs) -> Result<ExitCode> {
     })
 }
 
+fn unprojected(name: String, why: String) -> Projected {
+    Projected { name, skipped: Some(why), projection: None, now: None }
+}
+
 fn document(costs: Costs, params: &Params, workloads: Vec<Projected>) -> Document {
     let parameter = |name: &str| (name.to_owned(), params.get(name).unwrap_or_default());
     Document {
@@ -166,9 +175,9 @@ fn projection(
     executor: &Isolated,
     launcher: &mut Launcher,
     bar: &mut Bar,
-) -> Result<Projection> {
+) -> Result<(Projection, Time)> {
     let stock = Allocator::stock();
-    let mut times = Vec::new();
+    let mut samples = Vec::new();
     for number in 0..runs {
         if launcher.is_interrupted() {
             bail!("interrupted");
@@ -178,8 +187,11 @@ fn projection(
             &format!("{}, run {}", workload.name, number + 1),
         );
         let sample = launcher.run(workload, &stock)?;
-        times.push((sample.user_ns + sample.system_ns) as f64);
+        samples.push(sample);
     }
+    samples.sort_by_key(|sample| sample.user_ns + sample.system_ns);
+    let middle = samples.get(samples.len() / 2).context("it was not run")?;
+    let seen = seen(middle, workload, launcher)?;
     bar.step(runs as f64 / (runs + 2) as f64, &format!("{}, recorded", workload.name));
     let job = Job { command: workload.command.clone(), environment: workload.environment.clone() };
     let recording = Recording::isolated(&job, executor)?;
@@ -192,25 +204,27 @@ fn projection(
     })?;
     bar.step((runs + 1) as f64 / (runs + 2) as f64, &format!("{}, emulated", workload.name));
     let hardware = emu::replay(&builder.finish(), params)?;
-    let cpu_ns = median(&times).context("it was not run")?;
-    Projection::new(&counter.finish(), &hardware, cpu_ns, costs)
-        .context("by this estimate more would be saved than there is: it cannot be right here")
+    let counts = counter.finish();
+    let now = Time::estimate(&counts, costs.clone(), &seen);
+    let projection = Projection::new(&counts, &hardware, &now)
+        .context("by this estimate more would be saved than there is: it cannot be right here")?;
+    Ok((projection, now))
 }
 
 fn text(document: &Document) -> String {
     let costs = &document.costs;
     let mut out = "A first-order estimate of what the hardware would do.\n".to_owned();
-    let small = costs.object(64);
-    for (name, ns) in [
-        ("malloc of 64 bytes, hot", small.alloc_ns),
-        ("free of it, hot", small.free_ns),
-        ("page fault", costs.fault_ns),
-        ("mmap of 1 MiB", costs.map_ns),
-        ("munmap of it", costs.unmap_ns),
-    ] {
-        let _ = writeln!(out, "  {name:<24} {:>10} {:>8.0} cycles", shown(ns), costs.cycles(ns));
+    for (name, ns) in calibrated(costs) {
+        let _ = match ns {
+            Some(ns) => {
+                writeln!(out, "  {name:<20} {:>10} {:>8.0} cycles", shown(ns), costs.cycles(ns))
+            }
+            None => writeln!(out, "  {name:<20} {:>10}", "none here"),
+        };
     }
-    let _ = writeln!(out, "  at {:.0} MHz\n", costs.mhz);
+    let _ = writeln!(out, "  of 64 bytes where sizes differ; at {:.0} MHz", costs.mhz);
+    memory_now(&mut out, document);
+    out.push_str("\nwith the hardware\n");
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.add_row([
@@ -240,6 +254,40 @@ fn text(document: &Document) -> String {
         let _ = writeln!(out, "  {assumption}");
     }
     out
+}
+
+/// Memory management as it is: its share, the user's and the kernel's part, and how often each is done.
+fn memory_now(out: &mut String, document: &Document) {
+    const COLUMNS: [&str; 11] = [
+        "hot", "refill", "large", "hot", "last", "remote", "large", "small", "huge", "mmap",
+        "munmap",
+    ];
+    let times: Vec<_> =
+        document.workloads.iter().filter_map(|w| Some((&w.name, w.now.as_ref()?))).collect();
+    if times.is_empty() {
+        return;
+    }
+    out.push_str("\nmemory management now: its share of the CPU time, the user's and the kernel's part of it, counts\n");
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    let heads = ["", "share", "user", "kernel", "malloc", "", "", "free", "", "", "", "faults"];
+    table.add_row(heads);
+    table.add_row(["", "", "", ""].into_iter().chain(COLUMNS));
+    let percent =
+        |share: Option<f64>| share.map_or("–".into(), |s| format!("{:.0} %", 100.0 * s));
+    for (name, time) in times {
+        let kernel = time.kernel_share();
+        let whole = (time.cpu_ns > 0.0).then(|| time.total_ns() / time.cpu_ns);
+        let mut row = vec![
+            name.clone(),
+            percent(whole),
+            percent(kernel.map(|kernel| 1.0 - kernel)),
+            percent(kernel),
+        ];
+        row.extend(time.operations.iter().take(COLUMNS.len()).map(|o| grouped(o.count)));
+        table.add_row(row);
+    }
+    print_columns(out, &mut table);
 }
 
 fn row(name: &str, projection: &Projection) -> Vec<String> {

@@ -4,6 +4,7 @@
 //! object's allocation to its free. Classes are the hardware's up to 512 bytes; above, each doubling has
 //! four. A reallocation within a class changes nothing; otherwise it is an allocation and a free.
 
+use super::paths::{Model, Path, Paths};
 use crate::trace::{Event, EventAction, Problem};
 use memento_hal::geometry::SizeClass;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct Counts {
     pub classes: BTreeMap<u64, u64>,
     /// Frees by class.
     pub class_frees: BTreeMap<u64, u64>,
+    /// The ways of allocations and frees through the system's `malloc`, by class; see [`super::paths`].
+    #[serde(default)]
+    pub paths: BTreeMap<u64, Paths>,
     /// Objects by lifetime: up to each of [`LIFETIMES`], and beyond.
     pub lifetimes: Vec<u64>,
 }
@@ -60,6 +64,7 @@ struct Object {
     /// How many of its class had been allocated, it included.
     number: u64,
     thread: u64,
+    mapped: bool,
 }
 
 /// Takes events and counts.
@@ -69,6 +74,7 @@ pub struct Counter {
     live: HashMap<u64, Object>,
     live_bytes: u64,
     threads: HashSet<u64>,
+    model: Model,
 }
 
 impl Counter {
@@ -117,7 +123,10 @@ impl Counter {
         let number = *number;
         self.live_bytes = self.live_bytes.saturating_add(size);
         counts.peak_live_bytes = counts.peak_live_bytes.max(self.live_bytes);
-        self.live.insert(id, Object { class, size, align, number, thread });
+        let path = self.model.alloc(thread, size, align);
+        counts.paths.entry(class).or_default().alloc(path);
+        let mapped = path == Path::Large;
+        self.live.insert(id, Object { class, size, align, number, thread, mapped });
     }
 
     fn free(&mut self, id: u64, thread: u64) -> Result<(), Problem> {
@@ -125,7 +134,10 @@ impl Counter {
         let counts = &mut self.counts;
         counts.frees += 1;
         *counts.class_frees.entry(object.class).or_default() += 1;
-        counts.remote_frees += u64::from(thread != object.thread);
+        let is_remote = thread != object.thread;
+        counts.remote_frees += u64::from(is_remote);
+        let path = self.model.free(thread, object.size, object.mapped, is_remote);
+        counts.paths.entry(object.class).or_default().free(path);
         let lifetime = counts.classes.get(&object.class).map_or(0, |made| made - object.number);
         let bucket = LIFETIMES.iter().position(|most| lifetime <= *most).unwrap_or(LIFETIMES.len());
         counts.lifetimes[bucket] += 1;
@@ -203,6 +215,17 @@ mod tests {
         let got = counted(&text);
         assert_eq!(got.lifetimes[..3], [2, 1, 0]);
         assert_eq!((got.short, got.alive), (2, 16));
+    }
+
+    #[test]
+    fn every_operation_has_its_way() {
+        let got = counted("a 1 24\nf 1\na 2 20\na 3 600\nt1 f 3\na 4 300000\nf 4\n");
+        let paths = |class| got.paths[&class];
+        let small = Paths { alloc_refill: 1, alloc_hot: 1, free_hot: 1, ..Paths::default() };
+        assert_eq!(paths(24), small);
+        assert_eq!(paths(640), Paths { alloc_refill: 1, free_remote: 1, ..Paths::default() });
+        let large = Paths { alloc_large: 1, free_large: 1, ..Paths::default() };
+        assert_eq!(paths(class_of(300_000, 8)), large);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The profile for people: text, and a page with plots.
 
 use super::count::LIFETIMES;
-use super::document::{Document, Share, Time};
+use super::document::{Document, Share};
+use super::time::Time;
+use crate::columns::print_columns;
 use crate::html::plot;
 use crate::units::{bytes, grouped, percent, seconds};
 use anyhow::Result;
+use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -39,6 +42,13 @@ pub fn text(document: &Document) -> String {
         for (name, value) in times(time) {
             let _ = writeln!(out, "  {name:<42} {value:>14}");
         }
+        let _ = writeln!(out);
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).add_row(["", "count", "one takes", "cycles", "all"]);
+        for row in operations(time) {
+            table.add_row(row);
+        }
+        print_columns(&mut out, &mut table);
     }
     for note in &document.notes {
         let _ = writeln!(out, "note: {note}");
@@ -93,23 +103,28 @@ fn times(time: &Time) -> Vec<(&'static str, String)> {
         let share = if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
         format!("{share:.1} %")
     };
-    let small = time.costs.object(64);
-    let cycles = |ns: f64| format!("{} / {:.0} cycles", seconds(ns), time.costs.cycles(ns));
     vec![
         ("CPU time of the program as it is", seconds(time.cpu_ns)),
         ("in malloc", seconds(time.alloc_ns)),
         ("in free", seconds(time.free_ns)),
         ("in the kernel: heap pages, mmap, munmap", seconds(time.kernel_ns)),
+        ("… if all page faults were the heap's", seconds(time.kernel_most_ns)),
         ("memory management, of the CPU time", share(time.total_ns(), time.cpu_ns)),
+        ("the user's part of it", share(time.user_ns(), time.total_ns())),
         ("the kernel's part of it (Python: 52 %)", share(time.kernel_ns, time.total_ns())),
         ("page faults, all", grouped(time.minor_faults)),
         ("heap pages", grouped(time.heap_pages)),
-        ("one malloc of 64 bytes, hot", cycles(small.alloc_ns)),
-        ("one free of it, hot", cycles(small.free_ns)),
-        ("one page fault", cycles(time.costs.fault_ns)),
-        ("one mmap of 1 MiB", cycles(time.costs.map_ns)),
-        ("one munmap of it", cycles(time.costs.unmap_ns)),
     ]
+}
+
+/// Name, count, time and cycles of one, and time of all.
+fn operations(time: &Time) -> Vec<[String; 5]> {
+    let row = |operation: &super::time::Operation| {
+        let cycles = format!("{:.0}", time.costs.cycles(operation.each_ns));
+        let (each, all) = (seconds(operation.each_ns), seconds(operation.total_ns));
+        [operation.name.clone(), grouped(operation.count), each, cycles, all]
+    };
+    time.operations.iter().map(row).collect()
 }
 
 #[derive(Serialize)]
@@ -119,6 +134,7 @@ struct Page<'a> {
     facts: Vec<(&'static str, String)>,
     shares: Vec<[String; 3]>,
     times: Vec<(&'static str, String)>,
+    operations: Vec<[String; 5]>,
     plots: Vec<(&'static str, String)>,
     notes: &'a [String],
 }
@@ -150,6 +166,7 @@ pub fn html(document: &Document) -> Result<String> {
             facts: facts(document),
             shares: shares.map(|s| [s.what.clone(), words(s), s.published.clone()]).collect(),
             times: document.time.as_ref().map(times).unwrap_or_default(),
+            operations: document.time.as_ref().map(operations).unwrap_or_default(),
             plots: vec![
                 columns("Allocations by size", sizes(document), 1),
                 columns("Allocations of at most 512 bytes by size class", classes.collect(), 2),
