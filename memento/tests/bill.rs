@@ -91,16 +91,39 @@ fn a_real_run_is_sampled_and_priced() {
 }
 
 #[test]
+fn a_bill_is_shown_on_a_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let steps = r#"{"seconds": 2, "cores": 0.5, "gb": 0.25}"#;
+    let [one, two] = ["a.json", "b.json"].map(|name| usage(directory.path(), name, steps));
+    let page = directory.path().join("bill.html");
+    let out = output(&["bill", &format!("--export={}", page.display()), &one, &two]);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let dom = common::browser(&page, directory.path());
+    let count = |text: &str| dom.matches(text).count();
+    // Cost by model, cost by size, duration by size.
+    assert_eq!((count("<section class=\"workload\">"), count("<svg ")), (1, 3), "{dom}");
+    assert_eq!((count("class=\"row\""), count("<tr class=\"result\">")), (5 * 2, 2));
+    assert_eq!((count("class=\"curve "), count("class=\"dot\"")), (4, 4));
+    assert!(dom.contains("US dollars for a million invocations. AWS Lambda, x86"), "{dom}");
+}
+
+#[test]
 fn mistakes_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let negative = usage(directory.path(), "n.json", r#"{"seconds": 1, "cores": -1, "gb": 0}"#);
     for (words, want) in [
         (&["--spot-cores=2"][..], "--spot-cores 2 is more than --cpu-cap 1"),
-        (&["--provider=ibm"], "no provider is called ibm; there are aws, aws-arm, azure, gcp"),
+        (
+            &["--provider=ibm"],
+            "no provider is called ibm; there are aws, aws-arm, azure, azure-flex, gcp, gcp-1",
+        ),
         (&["--lambda=1.5"], "`1.5` is no share from 0 to 1"),
         (&["--usage=/no/such"], "cannot read /no/such"),
         (&[&negative], "step 1 is negative"),
-        (&["--export=bill.md", "--", "true"], "bill.md: a file for a bill ends in .json or .csv"),
+        (
+            &["--export=bill.md", "--", "true"],
+            "bill.md: a file for a bill ends in .json, .csv or .html",
+        ),
     ] {
         let out = output(&[&["bill"][..], words].concat());
         assert_eq!(out.status.code(), Some(125), "{words:?}");

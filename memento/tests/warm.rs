@@ -89,6 +89,25 @@ fn python_handlers_are_served() {
 }
 
 #[test]
+fn latencies_are_shown_on_a_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, text) = served(directory.path(), &["--handler=app.handler", "--export=w.html"]);
+    let page = directory.path().join("w.html");
+    let html = std::fs::read_to_string(&page).unwrap();
+    let own = html.replace("http://www.w3.org/2000/svg", "");
+    assert!(!own.contains("http:") && !own.contains("https:"), "self-contained");
+    let dom = common::browser(&page, directory.path());
+    let count = |text: &str| dom.matches(text).count();
+    assert_eq!((count("<svg "), count("<tr class=\"result\">")), (4, 2), "{dom}");
+    // Two allocators: three quantiles of each, four warm invocations, and a curve.
+    assert_eq!((count("class=\"mark\""), count("class=\"curve ")), (6, 2));
+    assert_eq!(count("class=\"point c"), 2 * 4);
+    for line in text.lines().filter(|line| line.starts_with("REPORT ")) {
+        assert!(dom.contains(line), "{line}");
+    }
+}
+
+#[test]
 fn node_handlers_are_served() {
     let directory = tempfile::tempdir().unwrap();
     let (document, _) = served(directory.path(), &["--handler=web.handler"]);
@@ -140,8 +159,8 @@ fn functions_that_fail_or_hang_are_named() {
         (&["--handler=nowhere.handler"], "there is neither nowhere.py nor nowhere.js"),
         (&["--handler=app.handler", "--event=app.py"], "app.py is no JSON"),
         (
-            &["--handler=app.handler", "--export=w.html"],
-            "w.html: a file for warm invocations ends in .json or .csv",
+            &["--handler=app.handler", "--export=w.md"],
+            "w.md: a file for warm invocations ends in .json, .csv or .html",
         ),
         (&["--handler=app.handler", "--invocations=0"], "`0` is no number of invocations"),
     ] {

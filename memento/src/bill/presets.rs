@@ -1,5 +1,8 @@
 //! What large providers charge for functions, and how they round. US dollars without free allowances, the
 //! first tier of the cheapest American regions.
+//!
+//! Prices change: each list has the month in which its figures were last seen, and where they are published. What
+//! is older than the command's own release is marked, and the table says that it should be checked.
 
 use serde::Serialize;
 
@@ -10,7 +13,7 @@ pub struct Preset {
     pub name: &'static str,
     /// Who and what.
     pub title: &'static str,
-    /// Month of the price list.
+    /// Month in which the figures were last seen.
     pub date: &'static str,
     /// Where it is published.
     pub source: &'static str,
@@ -30,6 +33,15 @@ pub struct Preset {
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Plan {
+    /// CPU and memory are chosen apart, and priced apart; one core.
+    Apart {
+        /// Smallest, largest and step, in MB.
+        sizes: (u32, u32, u32),
+        /// Dollars for memory.
+        gb_second: f64,
+        /// Dollars for a core.
+        core_second: f64,
+    },
     /// Any size in MB between two, one price for a GB-second; a core comes with so many MB.
     Linear {
         /// Smallest, largest and step, in MB.
@@ -46,6 +58,13 @@ pub enum Plan {
         /// Dollars.
         gb_second: f64,
     },
+    /// A list of sizes in MB, each with its cores; memory alone is priced.
+    Instances {
+        /// The list.
+        sizes: &'static [(u32, f64)],
+        /// Dollars.
+        gb_second: f64,
+    },
     /// A list of sizes in MB, each with its CPU in GHz.
     Tiers {
         /// The list.
@@ -59,10 +78,13 @@ pub enum Plan {
     },
 }
 
+/// Lists that were last seen before this month are called old.
+const CHECKED: &str = "2026-01";
+
 const AWS: Preset = Preset {
     name: "aws",
     title: "AWS Lambda, x86",
-    date: "2025-08",
+    date: "2026-03",
     source: "aws.amazon.com/lambda/pricing",
     million_requests: 0.20,
     round_ms: 1.0,
@@ -72,7 +94,7 @@ const AWS: Preset = Preset {
 };
 
 /// All of them; the first is the default.
-pub const PRESETS: [Preset; 4] = [
+pub const PRESETS: [Preset; 6] = [
     AWS,
     Preset {
         name: "aws-arm",
@@ -87,7 +109,7 @@ pub const PRESETS: [Preset; 4] = [
     Preset {
         name: "azure",
         title: "Azure Functions, consumption plan",
-        date: "2024-10",
+        date: "2025-05",
         source: "azure.microsoft.com/pricing/details/functions",
         million_requests: 0.20,
         round_ms: 1.0,
@@ -96,7 +118,37 @@ pub const PRESETS: [Preset; 4] = [
         plan: Plan::Observed { sizes: (128, 1536), gb_second: 0.000_016 },
     },
     Preset {
+        name: "azure-flex",
+        title: "Azure Functions, flex consumption plan, on demand",
+        // The price of memory; that of requests and the minimum are of 2024-11.
+        date: "2025-05",
+        source: "azure.microsoft.com/pricing/details/functions",
+        million_requests: 0.40,
+        round_ms: 100.0,
+        minimum_ms: 1000.0,
+        init_billed: false,
+        plan: Plan::Instances {
+            sizes: &[(512, 0.25), (2048, 1.0), (4096, 2.0)],
+            gb_second: 0.000_026,
+        },
+    },
+    Preset {
         name: "gcp",
+        title: "Google Cloud Run functions, billed by request",
+        date: "2025-01",
+        source: "cloud.google.com/run/pricing",
+        million_requests: 0.40,
+        round_ms: 100.0,
+        minimum_ms: 100.0,
+        init_billed: true,
+        plan: Plan::Apart {
+            sizes: (128, 4096, 128),
+            gb_second: 0.000_002_5,
+            core_second: 0.000_024,
+        },
+    },
+    Preset {
+        name: "gcp-1",
         title: "Google Cloud Run functions, 1st generation",
         date: "2024-09",
         source: "cloud.google.com/functions/pricing-1stgen",
@@ -132,6 +184,11 @@ impl Preset {
         found.ok_or_else(|| format!("no provider is called {name}; there are {}", names()))
     }
 
+    /// Whether the figures are older than those of the newest list, and so more likely to have changed.
+    pub fn is_old(&self) -> bool {
+        self.date < CHECKED
+    }
+
     /// Milliseconds that are billed for a duration.
     pub fn billed_ms(&self, seconds: f64) -> f64 {
         // A duration that is whole but for rounding errors is not rounded up.
@@ -143,7 +200,10 @@ impl Preset {
     pub fn second(&self, mb: u32) -> f64 {
         let gb = f64::from(mb) / 1024.0;
         match self.plan {
-            Plan::Linear { gb_second, .. } | Plan::Observed { gb_second, .. } => gb * gb_second,
+            Plan::Linear { gb_second, .. }
+            | Plan::Observed { gb_second, .. }
+            | Plan::Instances { gb_second, .. } => gb * gb_second,
+            Plan::Apart { gb_second, core_second, .. } => gb * gb_second + core_second,
             Plan::Tiers { sizes, gb_second, ghz_second, .. } => {
                 let ghz = sizes.iter().find(|(size, _)| *size >= mb).map_or(0.0, |tier| tier.1);
                 gb * gb_second + ghz * ghz_second
@@ -160,7 +220,10 @@ impl Preset {
     pub fn cores(&self, mb: u32) -> f64 {
         match self.plan {
             Plan::Linear { mb_per_core, .. } => f64::from(mb) / mb_per_core,
-            Plan::Observed { .. } => 1.0,
+            Plan::Observed { .. } | Plan::Apart { .. } => 1.0,
+            Plan::Instances { sizes, .. } => {
+                sizes.iter().find(|(size, _)| *size >= mb).map_or(0.0, |instance| instance.1)
+            }
             Plan::Tiers { sizes, ghz_per_core, .. } => {
                 let tier = sizes.iter().find(|(size, _)| *size >= mb);
                 tier.map_or(0.0, |tier| tier.1 / ghz_per_core)
@@ -176,13 +239,16 @@ impl Preset {
     /// Every size that can be configured.
     pub fn sizes(&self) -> Vec<u32> {
         match self.plan {
-            Plan::Linear { sizes: (from, to, step), .. } => {
+            Plan::Linear { sizes: (from, to, step), .. }
+            | Plan::Apart { sizes: (from, to, step), .. } => {
                 (from..=to).step_by(step as usize).collect()
             }
             Plan::Observed { sizes: (step, to), .. } => {
                 (step..=to).step_by(step as usize).collect()
             }
-            Plan::Tiers { sizes, .. } => sizes.iter().map(|tier| tier.0).collect(),
+            Plan::Tiers { sizes, .. } | Plan::Instances { sizes, .. } => {
+                sizes.iter().map(|tier| tier.0).collect()
+            }
         }
     }
 }
@@ -221,14 +287,43 @@ mod tests {
     #[test]
     fn gcp_by_hand() {
         // The published prices of 100 ms: 256 MB with 400 MHz, and 1024 MB with 1.4 GHz.
-        let gcp = Preset::named("gcp").unwrap();
+        let gcp = Preset::named("gcp-1").unwrap();
         close(gcp.second(256) * 0.1, 0.000_000_462_5);
         close(gcp.second(1024) * 0.1, 0.000_001_650);
         assert_eq!((gcp.billed_ms(0.101), gcp.size_for(300.0)), (200.0, Some(512)));
     }
 
     #[test]
+    fn cores_and_memory_apart_by_hand() {
+        // 123 ms of a core and half a GB are billed as 200 ms.
+        let gcp = Preset::named("gcp").unwrap();
+        close(gcp.invocation(0.123, 512), 4e-7 + 0.2 * (0.000_024 + 0.5 * 0.000_002_5));
+        assert_eq!((gcp.cores(512), gcp.size_for(129.0)), (1.0, Some(256)));
+    }
+
+    #[test]
+    fn instances_by_hand() {
+        // 300 ms at 2048 MB: a second of two GB; 1234 ms are 1300.
+        let azure = Preset::named("azure-flex").unwrap();
+        close(azure.invocation(0.3, 2048), 4e-7 + 2.0 * 0.000_026);
+        assert_eq!((azure.billed_ms(1.234), azure.size_for(600.0)), (1300.0, Some(2048)));
+        assert_eq!((azure.cores(512), azure.size_for(5000.0)), (0.25, None));
+    }
+
+    #[test]
+    fn every_list_has_its_month_and_its_source() {
+        for preset in PRESETS {
+            let month = preset.date.split_once('-').map(|(year, month)| (year.len(), month.len()));
+            assert_eq!(month, Some((4, 2)), "{}", preset.name);
+            assert!(preset.source.contains('/'), "{}", preset.name);
+        }
+        let old = |name| Preset::named(name).unwrap().is_old();
+        assert_eq!(["aws", "gcp-1"].map(old), [false, true]);
+    }
+
+    #[test]
     fn names() {
-        assert!(Preset::named("ibm").unwrap_err().contains("there are aws, aws-arm, azure, gcp"));
+        let error = Preset::named("ibm").unwrap_err();
+        assert!(error.contains("there are aws, aws-arm, azure, azure-flex, gcp, gcp-1"), "{error}");
     }
 }

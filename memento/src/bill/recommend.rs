@@ -47,6 +47,8 @@ pub struct Recommendation {
     pub cheapest: Choice,
     /// The fastest of those that cost at most 5 % more than the cheapest: the recommended one.
     pub balanced: Choice,
+    /// Sizes from the smallest up, for a plot.
+    pub curve: Vec<Choice>,
 }
 
 /// Recommends a size with so much head room over the peak, as a fraction. None if no size is large enough.
@@ -59,7 +61,21 @@ pub fn recommend(usage: &Usage, preset: &Preset, head_room: f64) -> Option<Recom
     let near = all.iter().filter(|choice| choice.million <= cheapest.million * TOLERANCE);
     // Of equally fast ones the smallest, which is the first.
     let balanced = near.min_by(|a, b| a.seconds.total_cmp(&b.seconds))?;
-    Some(Recommendation { smallest: *all.first()?, cheapest: *cheapest, balanced: *balanced })
+    let smallest = *all.first()?;
+    let (cheapest, balanced) = (*cheapest, *balanced);
+    Some(Recommendation { smallest, cheapest, balanced, curve: curve(&all) })
+}
+
+/// Some of many sizes: each an eighth of a doubling from the one before, and the largest.
+fn curve(all: &[Choice]) -> Vec<Choice> {
+    let mut curve: Vec<Choice> = Vec::new();
+    for (number, choice) in all.iter().enumerate() {
+        let apart = |last: &Choice| f64::from(choice.mb) >= f64::from(last.mb) * 1.09;
+        if curve.last().is_none_or(apart) || number + 1 == all.len() {
+            curve.push(*choice);
+        }
+    }
+    curve
 }
 
 #[cfg(test)]

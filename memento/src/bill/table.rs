@@ -1,6 +1,6 @@
 //! The bill for people.
 
-use super::document::{Bill, Document, Priced};
+use super::document::{Bill, Document, Priced, Terms};
 use super::recommend::Choice;
 use crate::columns::print_columns;
 use crate::units::{bytes, seconds};
@@ -9,14 +9,21 @@ use std::fmt::Write;
 
 /// The whole document as text.
 pub fn text(document: &Document) -> String {
-    let terms = &document.terms;
+    let mut out = terms(&document.terms);
+    for workload in &document.workloads {
+        block(&mut out, workload);
+    }
+    for note in &document.notes {
+        let _ = writeln!(out, "note: {note}");
+    }
+    out
+}
+
+/// How runs were priced, as lines.
+pub(super) fn terms(terms: &Terms) -> String {
     let preset = &terms.preset;
     let mut out = format!("US dollars for a million invocations. {}", preset.title);
-    let _ = writeln!(
-        out,
-        " ({}, {}): {} for the requests,",
-        preset.source, preset.date, preset.million_requests
-    );
+    let _ = writeln!(out, " ({}): {} for the requests,", preset.source, preset.million_requests);
     let _ = writeln!(
         out,
         "durations rounded up to {} ms, at least {} ms, initialisation {}.",
@@ -24,6 +31,12 @@ pub fn text(document: &Document) -> String {
         preset.minimum_ms,
         if preset.init_billed { "billed" } else { "not billed" }
     );
+    let age = if preset.is_old() {
+        "these figures are old, and may have changed: check them at the source"
+    } else {
+        "check at the source whether they still hold, and what your region costs"
+    };
+    let _ = writeln!(out, "Prices as last seen in {}; {age}.", preset.date);
     let rates = &terms.rates;
     let _ = writeln!(
         out,
@@ -42,12 +55,6 @@ pub fn text(document: &Document) -> String {
         let _ =
             writeln!(out, "{} preempted runs were queued again and not charged.", terms.requeued);
     }
-    for workload in &document.workloads {
-        block(&mut out, workload);
-    }
-    for note in &document.notes {
-        let _ = writeln!(out, "note: {note}");
-    }
     out
 }
 
@@ -60,35 +67,39 @@ fn block(out: &mut String, workload: &Priced) {
     let _ = writeln!(out, ", at {} MB", workload.memory_mb.unwrap_or_default());
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    let mut header = vec![
-        String::new(),
-        "runs".into(),
-        "duration".into(),
-        "CPU".into(),
-        "peak".into(),
-        "mean".into(),
-    ];
-    let models = workload.bills.first().map_or(&[][..], |bill| &bill.costs);
-    for cost in models {
-        header.extend([cost.model.title().to_owned(), "ratio".into()]);
-    }
-    table.add_row(header);
+    table.add_row(heads(workload));
     for bill in &workload.bills {
         table.add_row(row(bill));
     }
     print_columns(out, &mut table);
     for bill in &workload.bills {
-        let Some(advice) = &bill.recommendation else { continue };
-        let _ = writeln!(
-            out,
-            "  {}: take {} MB ({}); the cheapest is {}, the least {}",
-            bill.allocator,
-            advice.balanced.mb,
-            words(&advice.balanced),
-            words(&advice.cheapest),
-            words(&advice.smallest)
-        );
+        if let Some(advice) = advice(bill) {
+            let _ = writeln!(out, "  {advice}");
+        }
     }
+}
+
+/// The memory size to configure, in words.
+pub(super) fn advice(bill: &Bill) -> Option<String> {
+    let advice = bill.recommendation.as_ref()?;
+    Some(format!(
+        "{}: take {} MB ({}); the cheapest is {}, the least {}",
+        bill.allocator,
+        advice.balanced.mb,
+        words(&advice.balanced),
+        words(&advice.cheapest),
+        words(&advice.smallest)
+    ))
+}
+
+/// The columns' names.
+pub(super) fn heads(workload: &Priced) -> Vec<String> {
+    let mut heads = ["", "runs", "duration", "CPU", "peak", "mean"].map(str::to_owned).to_vec();
+    let models = workload.bills.first().map_or(&[][..], |bill| &bill.costs);
+    for cost in models {
+        heads.extend([cost.model.title().to_owned(), "ratio".into()]);
+    }
+    heads
 }
 
 fn words(choice: &Choice) -> String {
@@ -96,7 +107,7 @@ fn words(choice: &Choice) -> String {
     format!("{} MB: {duration}, ${:.2}", choice.mb, choice.million)
 }
 
-fn row(bill: &Bill) -> Vec<String> {
+pub(super) fn row(bill: &Bill) -> Vec<String> {
     const GB: f64 = super::usage::GB;
     let mut row = vec![
         bill.allocator.clone(),

@@ -9,8 +9,8 @@ use crate::bench::workload::Workload;
 use crate::bill::document::{Document, Model, Priced, SCHEMA, Terms, price};
 use crate::bill::models::Rates;
 use crate::bill::presets::Preset;
-use crate::bill::table;
 use crate::bill::usage::Usage;
+use crate::bill::{page, table};
 use crate::engine::rounds::{Next, Plan, Turn, in_turns};
 use crate::exit;
 use anyhow::{Context, Result, bail, ensure};
@@ -36,6 +36,7 @@ Examples:
   memento bill -- python3 app.py
   memento bill --provider gcp --memory 512 -- ./app
   memento bill --spot-cores 0.5 --preemptible-mem --export bill.json python/json_loads
+  memento bill --export bill.html -- ./app       with plots: cost by model, cost and duration by memory size
   memento bill --usage run.json                  price a run that was measured elsewhere
 
 A usage is {\"schema\": \"memento.usage/1\", \"steps\": [{\"seconds\": 0.5, \"cores\": 1, \"gb\": 0.25}, …]}.
@@ -50,7 +51,7 @@ pub(super) struct BillArgs {
     /// How much the suite's functions have to do
     #[arg(long, value_enum, default_value_t)]
     size: Size,
-    /// Whose prices SLIM has: aws, aws-arm, azure or gcp
+    /// Whose prices SLIM has: aws, aws-arm, azure, azure-flex, gcp or gcp-1 (first generation)
     #[arg(long, default_value = "aws", value_name = "NAME", value_parser = Preset::named)]
     provider: Preset,
     /// Configured memory in MB [default: the one recommended for the program as it is]
@@ -110,7 +111,7 @@ pub(super) struct BillArgs {
     /// Price this usage instead of running anything. Repeatable: the first is the baseline
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     usage: Vec<PathBuf>,
-    /// Write the bill to a file: .json or .csv. Repeatable
+    /// Write the bill to a file: .json, .csv or .html. Repeatable
     #[arg(long, value_name = "FILE")]
     export: Vec<PathBuf>,
     /// Print no progress, and no table
@@ -288,8 +289,8 @@ fn usages(
 }
 
 fn open(path: &Path) -> Result<(File, PathBuf)> {
-    let is_known = path.extension().is_some_and(|e| e == "json" || e == "csv");
-    ensure!(is_known, "{}: a file for a bill ends in .json or .csv", path.display());
+    let is_known = path.extension().is_some_and(|e| e == "json" || e == "csv" || e == "html");
+    ensure!(is_known, "{}: a file for a bill ends in .json, .csv or .html", path.display());
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok((file, path.to_owned()))
 }
@@ -297,6 +298,8 @@ fn open(path: &Path) -> Result<(File, PathBuf)> {
 fn write(mut file: File, path: &Path, document: &Document) -> Result<()> {
     let text = if path.extension().is_some_and(|e| e == "csv") {
         csv(document)?
+    } else if path.extension().is_some_and(|e| e == "html") {
+        page::html(document)?
     } else {
         serde_json::to_string_pretty(document)? + "\n"
     };

@@ -10,6 +10,7 @@ use crate::program;
 use crate::warm::api::{Instance, serve};
 use crate::warm::document::{Document, Row, SCHEMA, figures, report, text};
 use crate::warm::handler::Served;
+use crate::warm::page;
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::fs::File;
@@ -148,8 +149,12 @@ fn measure(
 }
 
 fn open(path: &Path) -> Result<(File, PathBuf)> {
-    let is_known = path.extension().is_some_and(|e| e == "json" || e == "csv");
-    ensure!(is_known, "{}: a file for warm invocations ends in .json or .csv", path.display());
+    let is_known = path.extension().is_some_and(|e| e == "json" || e == "csv" || e == "html");
+    ensure!(
+        is_known,
+        "{}: a file for warm invocations ends in .json, .csv or .html",
+        path.display()
+    );
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok((file, path.to_owned()))
 }
@@ -157,6 +162,9 @@ fn open(path: &Path) -> Result<(File, PathBuf)> {
 fn serialised(document: &Document, path: &Path) -> Result<String> {
     if path.extension().is_some_and(|e| e == "json") {
         return Ok(serde_json::to_string_pretty(document)? + "\n");
+    }
+    if path.extension().is_some_and(|e| e == "html") {
+        return page::html(document);
     }
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["allocator", "process", "invocation", "wall_ns", "cpu_ns"])?;

@@ -1,8 +1,11 @@
 //! Self-contained pages: one file, no script, no network; light and dark.
 //!
-//! The templates are minijinja's, which escapes whatever is put into them; plots come from [`plot`].
+//! The templates are minijinja's, which escapes whatever is put into them; plots come from [`plot`] (bars and
+//! histograms), [`quantiles`] and [`curves`].
 
+pub mod curves;
 pub mod plot;
+pub mod quantiles;
 
 use anyhow::{Context, Result};
 use minijinja::{AutoEscape, Environment};

@@ -20,8 +20,12 @@ pub struct Bar {
     pub words: String,
 }
 
+/// Room for labels, at least.
 const LABEL: f64 = 140.0;
-const WIDTH: f64 = 590.0;
+/// Room for bars.
+const BARS: f64 = 320.0;
+/// Pixels of a character.
+const LETTER: f64 = 6.6;
 const WORDS: f64 = 130.0;
 const ROW: f64 = 24.0;
 const TOP: f64 = 8.0;
@@ -42,10 +46,11 @@ pub fn bars(
     let largest = bars.iter().map(reach).chain(reference).fold(0.0, f64::max);
     let step = step(largest);
     let end = (largest / step).ceil().max(1.0) * step;
-    let room = WIDTH - LABEL - WORDS;
-    let x = |value: f64| LABEL + room * value / end;
+    let longest = bars.iter().map(|bar| bar.label.chars().count()).max().unwrap_or(0);
+    let left = (LETTER * longest as f64 + 16.0).max(LABEL).round();
+    let x = |value: f64| left + BARS * value / end;
     let bottom = TOP + ROW * bars.len() as f64;
-    let mut plot = frame(title, WIDTH, bottom + AXIS);
+    let mut plot = frame(title, left + BARS + WORDS, bottom + AXIS);
     for tick in 0..=(end / step).round() as usize {
         let value = tick as f64 * step;
         plot = plot.add(line("grid", x(value), TOP, x(value), bottom));
@@ -56,14 +61,14 @@ pub fn bars(
         plot = plot.add(line("reference", x(value), TOP, x(value), bottom));
     }
     for (row, bar) in bars.iter().enumerate() {
-        plot = plot.add(one(bar, TOP + ROW * row as f64, &x));
+        plot = plot.add(one(bar, TOP + ROW * row as f64, &x, left));
     }
     plot.to_string()
 }
 
-fn one(bar: &Bar, top: f64, x: &dyn Fn(f64) -> f64) -> Group {
+fn one(bar: &Bar, top: f64, x: &dyn Fn(f64) -> f64, left: f64) -> Group {
     let middle = top + ROW / 2.0;
-    let label = text("label", LABEL - 8.0, middle + 4.0, &bar.label).set("text-anchor", "end");
+    let label = text("label", left - 8.0, middle + 4.0, &bar.label).set("text-anchor", "end");
     let mut group = Group::new().set("class", "row").add(label);
     if let Some(value) = bar.value {
         let width = (x(value) - x(0.0)).max(0.5);
@@ -88,7 +93,7 @@ fn one(bar: &Bar, top: f64, x: &dyn Fn(f64) -> f64) -> Group {
             group = group.add(line("whisker", x(end), middle - 4.0, x(end), middle + 4.0));
         }
     }
-    let words = text("value", WIDTH - WORDS + 8.0, middle + 4.0, &bar.words);
+    let words = text("value", left + BARS + 8.0, middle + 4.0, &bar.words);
     group.add(words)
 }
 
@@ -114,9 +119,9 @@ pub fn columns(
         let at = text("tick", LEFT - 6.0, y(value) + 4.0, &show(value));
         plot = plot.add(at.set("text-anchor", "end"));
     }
-    // Labels stand apart: a character of this font is some 6.5 pixels wide.
+    // Labels stand apart.
     let longest = columns.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
-    let every = ((6.5 * longest as f64 + 6.0) / each).ceil().max(1.0) as usize;
+    let every = ((LETTER * longest as f64 + 6.0) / each).ceil().max(1.0) as usize;
     for (index, (label, value)) in columns.iter().enumerate() {
         let left = LEFT + each * index as f64;
         let bar = Rectangle::new()
@@ -135,7 +140,7 @@ pub fn columns(
     plot.to_string()
 }
 
-fn frame(title: &str, width: f64, height: f64) -> Document {
+pub(super) fn frame(title: &str, width: f64, height: f64) -> Document {
     Document::new()
         .set("class", "plot")
         .set("viewBox", (0, 0, width.ceil() as i64, height.ceil() as i64))
@@ -146,7 +151,7 @@ fn frame(title: &str, width: f64, height: f64) -> Document {
         .add(Title::new(title))
 }
 
-fn line(class: &str, x1: f64, y1: f64, x2: f64, y2: f64) -> Line {
+pub(super) fn line(class: &str, x1: f64, y1: f64, x2: f64, y2: f64) -> Line {
     Line::new()
         .set("class", class)
         .set("x1", round(x1))
@@ -155,16 +160,16 @@ fn line(class: &str, x1: f64, y1: f64, x2: f64, y2: f64) -> Line {
         .set("y2", round(y2))
 }
 
-fn text(class: &str, x: f64, y: f64, words: &str) -> Text {
+pub(super) fn text(class: &str, x: f64, y: f64, words: &str) -> Text {
     Text::new(words).set("class", class).set("x", round(x)).set("y", round(y))
 }
 
-fn round(value: f64) -> f64 {
+pub(super) fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
 /// A step of 1, 2 or 5 times a power of ten of which four to ten reach `largest`.
-fn step(largest: f64) -> f64 {
+pub(super) fn step(largest: f64) -> f64 {
     if largest <= 0.0 || !largest.is_finite() {
         return 1.0;
     }

@@ -87,7 +87,10 @@ pub fn percentile(values: &[f64], share: f64) -> Option<f64> {
 }
 
 /// Latencies of a process's invocations but the first, or of that if there is no other.
-fn warm(instance: &Instance, value: impl Fn(&super::api::Invocation) -> u64) -> Vec<f64> {
+pub(super) fn warm(
+    instance: &Instance,
+    value: impl Fn(&super::api::Invocation) -> u64,
+) -> Vec<f64> {
     let skip = usize::from(instance.invocations.len() > 1);
     instance.invocations.iter().skip(skip).map(|invocation| value(invocation) as f64).collect()
 }
@@ -139,49 +142,54 @@ pub fn report(instance: &Instance, number: usize, memory_mb: u32) -> Option<Stri
     Some(line)
 }
 
+/// The columns of tables, after the allocator's name.
+pub(super) const COLUMNS: [&str; 11] = [
+    "init",
+    "first",
+    "p50",
+    "p95",
+    "p99",
+    "CPU",
+    "peak",
+    "after",
+    "p50 ratio",
+    "CPU ratio",
+    "peak ratio",
+];
+
+/// What stands in them; none for an allocator that failed.
+pub(super) fn cells(document: &Document, row: &Row) -> Option<Vec<String>> {
+    let figures = row.figures.as_ref()?;
+    let times = [
+        figures.init_ns,
+        figures.first_ns,
+        figures.p50_ns,
+        figures.p95_ns,
+        figures.p99_ns,
+        figures.cpu_ns,
+    ];
+    let mut cells = times.map(seconds).to_vec();
+    cells.extend([figures.peak_rss_bytes, figures.rss_bytes].map(|value| bytes(value as u64)));
+    cells.extend([figures.p50_ratio, figures.cpu_ratio, figures.peak_ratio].map(
+        |ratio| match ratio {
+            Some(ratio) => ratio.to_string(),
+            None if row.allocator == document.baseline => "1".into(),
+            None => "–".into(),
+        },
+    ));
+    Some(cells)
+}
+
 /// The document as text.
 pub fn text(document: &Document) -> String {
     let mut out =
         format!("{}: {} invocations in each process\n", document.handler, document.invocations);
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.add_row([
-        "",
-        "init",
-        "first",
-        "p50",
-        "p95",
-        "p99",
-        "CPU",
-        "peak",
-        "after",
-        "p50 ratio",
-        "CPU ratio",
-        "peak ratio",
-    ]);
+    table.add_row([""].into_iter().chain(COLUMNS));
     for row in &document.allocators {
-        let Some(figures) = &row.figures else { continue };
-        let mut cells = vec![row.allocator.clone()];
-        cells.extend(
-            [
-                figures.init_ns,
-                figures.first_ns,
-                figures.p50_ns,
-                figures.p95_ns,
-                figures.p99_ns,
-                figures.cpu_ns,
-            ]
-            .map(seconds),
-        );
-        cells.extend([figures.peak_rss_bytes, figures.rss_bytes].map(|value| bytes(value as u64)));
-        cells.extend([figures.p50_ratio, figures.cpu_ratio, figures.peak_ratio].map(|ratio| {
-            match ratio {
-                Some(ratio) => ratio.to_string(),
-                None if row.allocator == document.baseline => "1".into(),
-                None => "–".into(),
-            }
-        }));
-        table.add_row(cells);
+        let Some(cells) = cells(document, row) else { continue };
+        table.add_row([row.allocator.clone()].into_iter().chain(cells));
     }
     print_columns(&mut out, &mut table);
     for row in &document.allocators {

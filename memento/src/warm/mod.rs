@@ -4,6 +4,7 @@
 //!   Lambda Runtime API itself
 //! - [`api`] — the other end of that interface: hands events out, takes responses, and measures
 //! - [`document`] — latencies, and the platform's REPORT lines: `memento.warm/1`
+//! - [`page`] — the same as a page with plots
 //!
 //! Python and Node handlers are served by a small client of the same interface that the command carries,
 //! so that all languages are measured the same way.
@@ -11,3 +12,4 @@
 pub mod api;
 pub mod document;
 pub mod handler;
+pub mod page;
