@@ -7,6 +7,7 @@
 //! | `process_bytes` | bytes resident besides the heap | 0–2^40 | 2 MiB |
 //! | `footprint` | bytes that a heap is known to touch | 0–2^40 | 0 |
 //! | `populate` | small pages populated at once | 1–64 | 1 |
+//! | `kept` | bytes that the heaps of ended threads keep at most | 0–2^40 | 2^40 |
 
 use crate::conf::{self, Outcome};
 use core::ptr::null_mut;
@@ -20,7 +21,7 @@ pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
     const BYTES_MAX: u64 = 1 << 40;
     let range = match key {
         "huge_waste" => 0..=200,
-        "huge_from" | "process_bytes" | "footprint" => 0..=BYTES_MAX,
+        "huge_from" | "process_bytes" | "footprint" | "kept" => 0..=BYTES_MAX,
         "populate" => 1..=64,
         _ => return Outcome::UnknownKey,
     };
@@ -32,19 +33,21 @@ pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
         "huge_from" => policy.huge_from = number as usize,
         "process_bytes" => policy.process_bytes = number as usize,
         "footprint" => policy.footprint = number as usize,
+        "kept" => policy.kept = number as usize,
         _ => policy.populate = number as u8,
     }
     Outcome::Set
 }
 
 /// The values, by key.
-pub fn values(policy: PagePolicy) -> [(&'static str, u64); 5] {
+pub fn values(policy: PagePolicy) -> [(&'static str, u64); 6] {
     [
         ("huge_waste", policy.huge_waste.into()),
         ("huge_from", policy.huge_from as u64),
         ("process_bytes", policy.process_bytes as u64),
         ("footprint", policy.footprint as u64),
         ("populate", policy.populate.into()),
+        ("kept", policy.kept as u64),
     ]
 }
 
@@ -123,6 +126,7 @@ mod tests {
             (1 << 20, (1 << 40) + 1),
             (1 << 30, u64::MAX),
             (16, 0),
+            (1 << 22, (1 << 40) + 1),
         ];
         for ((key, _), (good, bad)) in values(policy).into_iter().zip(numbers) {
             let text = |number: u64| std::format!("{number}");
@@ -132,6 +136,6 @@ mod tests {
         }
         assert_eq!(set(&mut policy, "huge", "1"), Outcome::UnknownKey);
         let got = values(policy).map(|(_, value)| value);
-        assert_eq!(got, [30, 1 << 23, 1 << 20, 1 << 30, 16]);
+        assert_eq!(got, [30, 1 << 23, 1 << 20, 1 << 30, 16, 1 << 22]);
     }
 }

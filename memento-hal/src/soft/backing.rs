@@ -33,6 +33,8 @@ pub struct PagePolicy {
     pub footprint: usize,
     /// Pages that are populated at once where small pages are touched first: 1 leaves it to faults.
     pub populate: u8,
+    /// Bytes that the heaps of ended threads may keep at most, all together; see `keep`.
+    pub kept: usize,
 }
 
 impl PagePolicy {
@@ -43,6 +45,7 @@ impl PagePolicy {
         process_bytes: 2 << 20,
         footprint: 0,
         populate: 1,
+        kept: 1 << 40,
     };
 
     /// Whether a heap with `touched` bytes may be resident up to `end` bytes.
@@ -68,6 +71,7 @@ pub(super) struct PolicyCell {
     process_bytes: AtomicUsize,
     footprint: AtomicUsize,
     populate: AtomicU8,
+    kept: AtomicUsize,
 }
 
 // Relaxed throughout: each value is a hint of its own, and publishes nothing.
@@ -79,6 +83,7 @@ impl PolicyCell {
             process_bytes: AtomicUsize::new(policy.process_bytes),
             footprint: AtomicUsize::new(policy.footprint),
             populate: AtomicU8::new(policy.populate),
+            kept: AtomicUsize::new(policy.kept),
         }
     }
 
@@ -88,6 +93,7 @@ impl PolicyCell {
         self.process_bytes.store(policy.process_bytes, Ordering::Relaxed);
         self.footprint.store(policy.footprint, Ordering::Relaxed);
         self.populate.store(policy.populate, Ordering::Relaxed);
+        self.kept.store(policy.kept, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self) -> PagePolicy {
@@ -97,6 +103,7 @@ impl PolicyCell {
             process_bytes: self.process_bytes.load(Ordering::Relaxed),
             footprint: self.footprint.load(Ordering::Relaxed),
             populate: self.populate.load(Ordering::Relaxed),
+            kept: self.kept.load(Ordering::Relaxed),
         }
     }
 }

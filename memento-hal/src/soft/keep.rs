@@ -8,6 +8,8 @@
 //! - Beyond it, what is kept must have been *earned*: a heap that gave memory back, was adopted, and
 //!   touched as much again shows that giving back was in vain, and earns its size for all. Threads
 //!   that end once give everything back; those that come again in waves pay for one wave.
+//! - Never more than the policy allows ([`PagePolicy::kept`](super::backing::PagePolicy::kept)). A program whose
+//!   threads take turns, as Python's do, has many heaps for the work of one.
 //! - [`Region::purge_kept`], at the program's wish, takes back what is kept.
 
 use super::heap::Heap;
@@ -27,17 +29,25 @@ const KEPT_MIN: u32 = (2 * 1024 * 1024 / GRANULE_BYTES) as u32;
 pub(super) struct Kept {
     held: AtomicU32,
     earned: AtomicU32,
+    most: AtomicU32,
 }
 
 impl Kept {
     pub const fn new() -> Self {
-        Self { held: AtomicU32::new(0), earned: AtomicU32::new(0) }
+        Self { held: AtomicU32::new(0), earned: AtomicU32::new(0), most: AtomicU32::new(u32::MAX) }
+    }
+
+    /// Bounds what is taken in from now on, in bytes.
+    pub(super) fn set_most(&self, bytes: usize) {
+        let granules = u32::try_from(bytes / GRANULE_BYTES).unwrap_or(u32::MAX);
+        self.most.store(granules, Ordering::Relaxed);
     }
 
     /// Whether so much may be kept; it is charged then.
     // Relaxed, here and below: numbers that order nothing.
     pub(super) fn take_in(&self, charge: u32) -> bool {
-        let most = self.earned.load(Ordering::Relaxed).saturating_add(KEPT_MIN);
+        let earned = self.earned.load(Ordering::Relaxed).saturating_add(KEPT_MIN);
+        let most = earned.min(self.most.load(Ordering::Relaxed));
         let add = |held: u32| held.checked_add(charge).filter(|sum| *sum <= most);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }

@@ -167,9 +167,11 @@ impl<O: Os> Region<O> {
         self.policy.get()
     }
 
-    /// Sets what decides about huge pages, for memory that is added from now on.
+    /// Sets what decides about huge pages, for memory that is added from now on, and about what the heaps
+    /// of threads keep that end from now on.
     pub fn set_policy(&self, policy: PagePolicy) {
         self.policy.set(policy);
+        self.kept.set_most(policy.kept);
     }
 
     /// Whether the address lies in the region.

@@ -234,18 +234,26 @@ fn burst(soft: &Soft<Fake>, core: Core, bytes: usize) {
     }
 }
 
-#[test]
+/// Three threads at once, with 4 MiB each; bytes resident when all had begun.
 #[cfg(not(miri))]
-fn threads_that_end_once_leave_little() {
-    let soft = soft();
+fn wave(soft: &Soft<Fake>) -> u64 {
     let cores: Vec<_> = (0..3).map(|_| soft.attach().unwrap()).collect();
+    let before = soft.usage().resident_bytes;
     for core in &cores {
-        burst(&soft, *core, 4 << 20);
+        burst(soft, *core, 4 << 20);
     }
     for core in cores {
         // SAFETY: attached above, not used afterwards.
         unsafe { soft.detach(core) };
     }
+    before
+}
+
+#[test]
+#[cfg(not(miri))]
+fn threads_that_end_once_leave_little() {
+    let soft = soft();
+    wave(&soft);
     assert!(soft.usage().resident_bytes <= 2 << 20, "{}", soft.usage().resident_bytes);
 }
 
@@ -253,22 +261,25 @@ fn threads_that_end_once_leave_little() {
 #[cfg(not(miri))]
 fn waves_of_threads_pay_for_one_wave_and_purge_takes_it_back() {
     let soft = soft();
-    for wave in 0..6 {
-        let cores: Vec<_> = (0..3).map(|_| soft.attach().unwrap()).collect();
-        let before = soft.usage().resident_bytes;
-        if wave >= 3 {
-            assert!(before >= 10 << 20, "wave {wave} begins with {before}");
-        }
-        for core in &cores {
-            burst(&soft, *core, 4 << 20);
-        }
-        for core in cores {
-            // SAFETY: attached above, not used afterwards.
-            unsafe { soft.detach(core) };
-        }
+    for number in 0..6 {
+        let before = wave(&soft);
+        assert!(number < 3 || before >= 10 << 20, "wave {number} begins with {before}");
     }
     assert_eq!(soft.usage().resident_bytes, soft.purge_orphans() as u64);
     assert_eq!(soft.usage().resident_bytes, 0);
+}
+
+#[test]
+#[cfg(not(miri))]
+fn waves_of_threads_leave_no_more_than_the_policy_allows() {
+    let soft = soft();
+    soft.set_page_policy(PagePolicy { kept: 5 << 20, ..PagePolicy::DEFAULT });
+    for number in 0..6 {
+        wave(&soft);
+        let left = soft.usage().resident_bytes;
+        assert!(left <= 5 << 20, "wave {number} leaves {left}");
+        assert!(number < 3 || left >= 3 << 20, "one heap is kept, but {left}");
+    }
 }
 
 #[test]
