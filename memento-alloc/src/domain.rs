@@ -98,7 +98,16 @@ impl<O: Observer> Memento<Soft, O> {
         size: usize,
         other: unsafe fn(NonNull<u8>, usize) -> *mut c_void,
     ) -> *mut c_void {
-        let bin = if O::OBSERVES { None } else { Soft::instance().bin_of(object).ok() };
+        let heap = Soft::current_or_none();
+        // SAFETY: the pointer is this thread's heap or the empty one, which has no objects.
+        let bin = unsafe {
+            match Heap::has(heap, object.as_ptr()) {
+                _ if O::OBSERVES => None,
+                // Nearly always: this way takes a third of the instructions of the other.
+                true => Heap::bin_at(heap, object.as_ptr()),
+                false => Soft::instance().bin_of(object).ok(),
+            }
+        };
         let Some(bin) = bin else {
             // SAFETY: the caller's. Misuse ends the process in `realloc`.
             return unsafe {

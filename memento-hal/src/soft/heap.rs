@@ -344,6 +344,21 @@ impl<O: Os> Heap<O> {
         unsafe { offset.rotate_right(3) < (*this).limit }
     }
 
+    /// The bin of an object of this heap; `None` if there is none at the address.
+    ///
+    /// # Safety
+    /// The calling thread has the heap, and [`Heap::has`] said that the address is of its objects.
+    #[inline(always)]
+    pub unsafe fn bin_at(this: *mut Self, object: *mut u8) -> Option<Bin> {
+        let offset = object.addr().wrapping_sub(this.wrapping_byte_add(TO_OBJECTS).addr());
+        // SAFETY: the caller's; below the limit every granule has an entry. Nobody else writes to it.
+        unsafe {
+            let span = span_at((*this).slot, offset >> GRANULE_SHIFT);
+            let start = (offset >> GRANULE_SHIFT) - (*span).back() as usize;
+            Bin::new((*span).bin()).filter(|bin| bin.starts_at(offset - (start << GRANULE_SHIFT)))
+        }
+    }
+
     /// The slot's part for other threads.
     pub(super) fn header(&self) -> &SlotHeader<O> {
         // SAFETY: every heap but `NO_HEAP`, which never gets here, lies in a slot whose header was
