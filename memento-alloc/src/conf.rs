@@ -11,7 +11,7 @@ pub const CONF_BYTES: usize = 4096;
 
 /// Keys that are off unless their value is 1, for whoever asks [`flag`]: known in all shared objects,
 /// since one value of the variable serves all processes of a tree.
-const FLAGS: [&str; 2] = ["python_count", "python_quiet"];
+const FLAGS: [&str; 3] = ["python_arenas", "python_count", "python_quiet"];
 
 /// What became of one `key:value`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -146,11 +146,68 @@ fn the_main_heap_alone_starts_on_a_huge_page() {
     let offered = setting.is_ok_and(|text| !text.contains("[never]"));
     let want = if offered { "1 1\n" } else { "0 0\n" };
     for python in Python::served() {
-        let outcome = run(shimmed(&python.path).args(["-c", ADVISED]));
+        // Without what is installed beside the interpreter, which may import much.
+        let arguments = ["-S", "-c", ADVISED];
+        let outcome = run(shimmed(&python.path).args(arguments));
         assert_eq!(outcome.stdout, want, "{python:?}: {outcome:?}");
-        let none =
-            run(shimmed(&python.path).args(["-c", ADVISED]).env("MEMENTO_CONF", "huge_waste:0"));
+        let none = run(shimmed(&python.path).args(arguments).env("MEMENTO_CONF", "huge_waste:0"));
         assert_eq!(none.stdout, "0 0\n", "{python:?}: {none:?}");
+    }
+}
+
+/// Fills arenas, empties them, ends the invocation, fills them again. Prints who serves, and after each step
+/// how many arenas there are and how many MiB are resident.
+const ARENAS: &str = "import ctypes, json\n\
+    shim = ctypes.CDLL(None)\n\
+    text = ctypes.create_string_buffer(4096)\n\
+    def ask():\n\
+    \x20   shim.memento_python_stats_json(text, ctypes.c_size_t(4096))\n\
+    \x20   return json.loads(text.value)\n\
+    def now():\n\
+    \x20   with open('/proc/self/statm') as statm:\n\
+    \x20       return [ask()['arenas'], int(statm.read().split()[1]) * 4 // 1024]\n\
+    def fill():\n\
+    \x20   return [(str(n), n + 1000) for n in range(400000)]\n\
+    steps = [now()]\n\
+    kept = fill(); steps.append(now())\n\
+    right = all(int(text) == n - 1000 == at for at, (text, n) in enumerate(kept))\n\
+    del kept; steps.append(now())\n\
+    shim.memento_invocation_end(); steps.append(now())\n\
+    kept = fill(); steps.append(now())\n\
+    right &= all(int(text) == n - 1000 == at for at, (text, n) in enumerate(kept))\n\
+    print(json.dumps({'domains': ask()['domains'], 'steps': steps, 'right': right}))";
+
+/// CPython's own allocator may stay, in memento's arenas: of which those that are free are used again, a
+/// bounded part keeps its memory, and none after an invocation.
+#[test]
+fn arenas_are_used_again_and_given_back() {
+    for python in Python::served() {
+        let command = &mut shimmed(&python.path);
+        let outcome = run(command.args(["-c", ARENAS]).env("MEMENTO_CONF", "python_arenas:1"));
+        let said = said(&outcome);
+        let by = "pymalloc in memento's arenas";
+        let want = serde_json::json!({"raw": "malloc", "mem": by, "obj": by});
+        assert_eq!((&said["domains"], &said["right"]), (&want, &Value::from(true)), "{python:?}");
+        let step = |at: usize| [0, 1].map(|of| said["steps"][at][of].as_u64().expect("a number"));
+        let [start, full, emptied, ended, again] = [0, 1, 2, 3, 4].map(step);
+        let what = format!("{python:?}: {said}");
+        assert_eq!(outcome.stderr, "", "{what}");
+        assert!(start[0] >= 1 && full[0] > start[0] + 20 && emptied[0] < full[0] / 4, "{what}");
+        // 8 arenas of 1 MiB, or an eighth of 256 KiB each, may keep their memory.
+        assert!(emptied[1] < full[1] - 20 && ended[1] < emptied[1] - 2, "{what}");
+        assert!(ended[1] < start[1] + 8, "{what}");
+        // The same again, in the same.
+        assert!(again[0] <= full[0] + 1 && again[1] <= full[1] + 4, "{what}");
+    }
+}
+
+#[test]
+fn memory_programs_print_the_same_in_arenas() {
+    let served = Python::served();
+    for python in [served.first(), served.last()].into_iter().flatten() {
+        unchanged(&python.path, &[&script("memory.py")], |command| {
+            command.env("MEMENTO_CONF", "python_arenas:1");
+        });
     }
 }
 

@@ -5,6 +5,8 @@
 //! The parts are the same files as in those objects, compiled for this object's heap.
 #![no_std]
 
+#[path = "../../python/src/arenas.rs"]
+mod arenas;
 #[path = "../../python/src/domains.rs"]
 mod domains;
 #[path = "../../python/src/environment.rs"]
@@ -22,5 +24,8 @@ mod stats;
 
 use memento_alloc::Memento;
 
-memento_shim_abi::export!(Memento = Memento::new(), at_invocation_end: || V8_PAGES.purge());
+memento_shim_abi::export!(Memento = Memento::new(), at_invocation_end: || {
+    V8_PAGES.purge();
+    arenas::purge();
+});
 memento_shim_v8::export_mapping_calls!(V8_PAGES);

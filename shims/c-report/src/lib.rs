@@ -1,6 +1,8 @@
 //! `libmemento-report.so`: what `libmemento_all.so` is, counting for `memento run --report`.
 #![no_std]
 
+#[path = "../../python/src/arenas.rs"]
+mod arenas;
 #[path = "../../python/src/domains.rs"]
 mod domains;
 #[path = "../../python/src/environment.rs"]
@@ -22,7 +24,10 @@ use memento_hal::soft::Soft;
 
 memento_shim_abi::export!(
     Memento<Soft, CountingObserver> = Memento::with_observer(CountingObserver::new("soft")),
-    at_invocation_end: || V8_PAGES.purge()
+    at_invocation_end: || {
+        V8_PAGES.purge();
+        arenas::purge();
+    }
 );
 memento_shim_v8::export_mapping_calls!(V8_PAGES);
 memento_shim_abi::at_load!(HEAP.observer().start());

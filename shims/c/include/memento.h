@@ -30,8 +30,10 @@ size_t memento_stats_json(char *buffer, size_t bytes);
  *      "domains": {"raw": "malloc", "mem": "memento", "obj": "memento"},
  *      "left_alone": "PYTHONMALLOC=debug", "allocations": 12345}
  *
- * "malloc": by malloc, and so by memento; "another": the interpreter's own allocator, or something
- * (tracemalloc, debug hooks) that was put on top of whatever served before. No domains: no CPython.
+ * "malloc": by malloc, and so by memento; "pymalloc in memento's arenas": by the interpreter's own
+ * allocator, with memory from memento (MEMENTO_CONF=python_arenas:1), and "arenas" of it in use;
+ * "another": the interpreter's own allocator, or something (tracemalloc, debug hooks) that was put
+ * on top of whatever served before. No domains: no CPython.
  * "left_alone": why they are not memento's, if they are not. "allocations" of the mem and obj
  * domains so far: with MEMENTO_CONF=python_count:1. */
 size_t memento_python_stats_json(char *buffer, size_t bytes);

@@ -4,9 +4,10 @@
 //! every version: DESIGN.md, "Python".
 
 use crate::HEAP;
+use crate::arenas;
 use crate::domains::{COUNTED, SERVED};
 use crate::environment::Environment;
-use crate::interpreter::{Allocator, Domain, Found, Interpreter};
+use crate::interpreter::{Allocator, ArenaAllocator, Domain, Found, Interpreter};
 use crate::launch::{Choice, choice};
 use core::cell::UnsafeCell;
 use core::ffi::c_char;
@@ -25,6 +26,8 @@ pub(crate) struct Outcome {
     pub counted: bool,
     /// How CPython served both domains before.
     pub before: Allocator,
+    /// Who provided its allocator with arenas before memento did, if memento does.
+    pub arenas_before: Option<ArenaAllocator>,
 }
 
 struct AtLoad(UnsafeCell<Outcome>);
@@ -36,6 +39,7 @@ static OUTCOME: AtLoad = AtLoad(UnsafeCell::new(Outcome {
     reason: None,
     counted: false,
     before: SERVED,
+    arenas_before: None,
 }));
 
 /// What was found and done.
@@ -49,12 +53,17 @@ pub(crate) fn before() -> Allocator {
     outcome().before
 }
 
+/// Who provided arenas before memento did, if memento does.
+pub(crate) fn arenas_before() -> Option<ArenaAllocator> {
+    outcome().arenas_before
+}
+
 /// What backs the memory of a program with one thread. An interpreter has some 7 MB resident besides its
 /// heap, and a heap that has outgrown what the start fills goes on growing; the values were chosen by
 /// the functions of `benches/functions`: see DESIGN.md, "Python".
 const ALONE: PagePolicy = PagePolicy {
-    huge_waste: 30,
-    huge_from: 3_000_000,
+    huge_waste: 22,
+    huge_from: 2_600_000,
     process_bytes: 7_000_000,
     ..PagePolicy::DEFAULT
 };
@@ -119,6 +128,15 @@ fn install(
         }
         Choice::None => {
             outcome.before = mem;
+            if conf::flag("python_arenas") {
+                // SAFETY: `arenas` keeps the contract, and knows who provided before.
+                outcome.arenas_before = unsafe { interpreter.provide(arenas::SERVED) };
+                if outcome.arenas_before.is_some() {
+                    // The heap holds the minor part, of which nothing is known.
+                    HEAP.begin(PagePolicy::DEFAULT, PagePolicy::DEFAULT, &WITH_OTHERS);
+                    return None;
+                }
+            }
             HEAP.begin(AT_START, ALONE, &WITH_OTHERS);
             let served = if outcome.counted { COUNTED } else { SERVED };
             // SAFETY: `domains` keeps the contract, and knows who served before.

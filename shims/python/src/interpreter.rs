@@ -48,11 +48,25 @@ impl PartialEq for Allocator {
     }
 }
 
+/// Who provides CPython's own allocator with memory: its `PyObjectArenaAllocator`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct ArenaAllocator {
+    pub context: *mut c_void,
+    pub alloc: unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void,
+    pub free: unsafe extern "C" fn(*mut c_void, *mut c_void, usize),
+}
+
+// SAFETY: as of `Allocator`.
+unsafe impl Sync for ArenaAllocator {}
+
 /// CPython, 3.8 or newer.
 #[derive(Clone, Copy)]
 pub(crate) struct Interpreter {
     set: unsafe extern "C" fn(c_int, *mut Allocator),
     get: unsafe extern "C" fn(c_int, *mut Allocator),
+    set_arenas: Option<unsafe extern "C" fn(*mut ArenaAllocator)>,
+    get_arenas: Option<unsafe extern "C" fn(*mut ArenaAllocator)>,
 }
 
 /// What the loader found in this process.
@@ -72,6 +86,8 @@ core::arch::global_asm!(
     ".balign 8",
     ".weak PyMem_SetAllocator",
     ".weak PyMem_GetAllocator",
+    ".weak PyObject_SetArenaAllocator",
+    ".weak PyObject_GetArenaAllocator",
     ".weak Py_BytesMain",
     ".weak _Py_DecRefShared",
     ".hidden memento_python_names",
@@ -79,6 +95,8 @@ core::arch::global_asm!(
     "memento_python_names:",
     ".quad PyMem_SetAllocator",
     ".quad PyMem_GetAllocator",
+    ".quad PyObject_SetArenaAllocator",
+    ".quad PyObject_GetArenaAllocator",
     ".quad Py_BytesMain",
     ".quad _Py_DecRefShared",
     ".popsection",
@@ -88,6 +106,8 @@ core::arch::global_asm!(
 struct Names {
     set: Option<unsafe extern "C" fn(c_int, *mut Allocator)>,
     get: Option<unsafe extern "C" fn(c_int, *mut Allocator)>,
+    set_arenas: Option<unsafe extern "C" fn(*mut ArenaAllocator)>,
+    get_arenas: Option<unsafe extern "C" fn(*mut ArenaAllocator)>,
     /// New in 3.8.
     bytes_main: *const c_void,
     /// Exists where reference counts are shared between threads that hold no common lock.
@@ -112,7 +132,8 @@ impl Interpreter {
         if !names.dec_ref_shared.is_null() {
             return Found::Unfit("a free-threaded Python works with its own allocator only");
         }
-        Found::Fit(Self { set, get })
+        let (set_arenas, get_arenas) = (names.set_arenas, names.get_arenas);
+        Found::Fit(Self { set, get, set_arenas, get_arenas })
     }
 
     /// How a domain is served now.
@@ -131,5 +152,21 @@ impl Interpreter {
         let mut allocator = allocator;
         // SAFETY: CPython copies the struct.
         unsafe { (self.set)(domain as c_int, &raw mut allocator) };
+    }
+
+    /// Has CPython's own allocator provided with arenas by `arenas` from now on; returns who did so
+    /// before. `None` if that cannot be changed.
+    ///
+    /// # Safety
+    /// `arenas` keeps CPython's contract, also for the arenas that there are.
+    pub unsafe fn provide(self, arenas: ArenaAllocator) -> Option<ArenaAllocator> {
+        let (set, get) = (self.set_arenas?, self.get_arenas?);
+        let (mut arenas, mut before) = (arenas, arenas);
+        // SAFETY: CPython copies its struct of the same layout out and in.
+        unsafe {
+            get(&raw mut before);
+            set(&raw mut arenas);
+        }
+        Some(before)
     }
 }

@@ -13,6 +13,7 @@
 //! `libmemento.so` with one function call more.
 #![no_std]
 
+mod arenas;
 mod domains;
 mod environment;
 mod install;
@@ -22,4 +23,4 @@ mod stats;
 
 use memento_alloc::Memento;
 
-memento_shim_abi::export!(Memento = Memento::new());
+memento_shim_abi::export!(Memento = Memento::new(), at_invocation_end: arenas::purge);

@@ -1,5 +1,6 @@
 //! What the domains are served by, for `memento doctor` and for a program that asks.
 
+use crate::arenas::ARENAS;
 use crate::domains::{ALLOCATIONS, COUNTED, SERVED};
 use crate::install::outcome;
 use crate::interpreter::{Allocator, Domain};
@@ -30,6 +31,9 @@ pub(crate) fn write(into: &mut [u8]) -> usize {
     if let Some(reason) = outcome.reason {
         json.text("left_alone", reason);
     }
+    if outcome.arenas_before.is_some() {
+        json.number("arenas", ARENAS.in_use() as u64);
+    }
     if outcome.counted {
         json.number("allocations", ALLOCATIONS.load(Ordering::Relaxed));
     }
@@ -44,6 +48,9 @@ fn server(domain: Domain, now: Allocator) -> &'static str {
     } else if domain == Domain::Raw && now.context.is_null() {
         // CPython's own raw allocator calls `malloc`.
         "malloc"
+    } else if domain != Domain::Raw && now == outcome().before && outcome().arenas_before.is_some()
+    {
+        "pymalloc in memento's arenas"
     } else {
         "another"
     }
