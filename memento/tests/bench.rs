@@ -134,6 +134,27 @@ fn a_program_that_hangs_is_stopped() {
 }
 
 #[test]
+fn the_time_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let (word, path) = export(directory.path(), "r.json");
+    // Not enough for a second function, whatever the machine.
+    let words = ["bench", "--only=stock,memento", "--time=0.001", "--size=tiny", &word, "cpp"];
+    let mut command = memento(&words);
+    let out = command.env("MEMENTO_CACHE_DIR", directory.path().join("cache")).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let document = read(&path);
+    let workloads = document["workloads"].as_array().unwrap();
+    for cell in workloads[0]["cells"].as_array().unwrap() {
+        assert_eq!(cell["samples"].as_array().unwrap().len(), 1, "the first is run in any case");
+    }
+    for workload in &workloads[1..] {
+        assert_eq!(workload["skipped"], "the time was up");
+    }
+    let note = "note: 0.001 s were not enough for 3 of the workloads: give it more --time";
+    assert!(stdout(&out).contains(note), "{}", stdout(&out));
+}
+
+#[test]
 fn mistakes_are_named_before_the_time_is_spent() {
     let directory = tempfile::tempdir().unwrap();
     let broken = directory.path().join("broken.so");

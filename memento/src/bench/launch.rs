@@ -45,6 +45,12 @@ impl Launcher {
         Self { executor, limit, interval, interrupted, examined: HashSet::new() }
     }
 
+    /// From now on no execution takes longer than `limit`.
+    pub fn limit(&mut self, limit: Duration) {
+        self.limit = limit;
+        self.executor = self.executor.clone().within(limit);
+    }
+
     /// Ends measuring after the current execution when the user interrupts; what was measured is kept.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! timed rounds follow is decided by how wide the intervals of the CPU-time ratios are, and by the time
 //! there is. An allocator under which a workload fails drops out of it; the others go on.
 
+use super::budget::Pace;
 use super::document::{Cell, Measured, Spread};
 use super::metric::Metric;
 use super::workload::Workload;
@@ -49,7 +50,7 @@ pub struct Effort {
     pub plan: Plan,
     /// Watched rounds.
     pub watched: usize,
-    /// No round is begun after this time, unless there is none yet.
+    /// No round is begun that would not end within this time, unless there is none yet.
     pub share: Duration,
 }
 
@@ -95,6 +96,7 @@ pub fn measure(
         by_time.max(by_count).min(1.0)
     };
     let done = std::cell::Cell::new(0);
+    let (mut pace, begun) = (Pace::new(effort.share), std::cell::Cell::new(begin));
     // The only error is an interruption: then complete rounds are what there is.
     let _ = in_turns(
         allocators.len(),
@@ -102,6 +104,9 @@ pub fn measure(
         &mut |turn: Turn| {
             if runner.is_interrupted() {
                 bail!("interrupted");
+            }
+            if turn.turn == 0 {
+                begun.set(Instant::now());
             }
             if failed[turn.job].is_some() {
                 return Ok(None);
@@ -121,7 +126,8 @@ pub fn measure(
             let is_empty = round.iter().all(Option::is_none);
             rounds.push(round);
             done.set(rounds.len());
-            let out_of_time = begin.elapsed() >= effort.share;
+            pace.took(begun.get().elapsed());
+            let out_of_time = !pace.allows_another(begin.elapsed());
             let enough = is_empty
                 || rounds.len() >= plan.min_rounds && is_precise(&rounds, baseline, plan.precision)
                 || out_of_time && plan.max_rounds != plan.min_rounds;

@@ -1,4 +1,4 @@
-//! The measuring: small batches, medians over many, and everything net of the loop around it.
+//! The measuring: small batches, the middle of many, and everything net of the loop around it.
 
 use super::{Costs, ObjectCost};
 use crate::engine::stats::median;
@@ -64,20 +64,30 @@ fn burst(objects: &mut Vec<Vec<u8>>, count: usize, size: usize) -> (f64, f64) {
     (alloc, begin.elapsed().as_nanos() as f64)
 }
 
-/// Medians of many bursts, net of the loop.
+/// The middle of many bursts, net of the loop.
 fn bursts(count: usize, size: usize, rounds: usize) -> (f64, f64) {
-    let mut objects = Vec::with_capacity(count);
-    // The first makes the heap as large as it gets; what lies behind keeps its end from being given back.
-    burst(&mut objects, count, size);
+    let mut objects: Vec<Vec<u8>> = (0..count).map(|_| Vec::with_capacity(size)).collect();
+    // The heap is as large now as it gets; what lies behind all others keeps its end from being given back.
     let _end = black_box(vec![0u8; size.max(1)]);
+    objects.clear();
     burst(&mut objects, count, size);
     let mut middle = |size: usize| {
         let (allocs, frees): (Vec<f64>, Vec<f64>) =
             (0..rounds).map(|_| burst(&mut objects, count, size)).unzip();
-        (median(&allocs).unwrap_or(0.0), median(&frees).unwrap_or(0.0))
+        (middle_half(&allocs), middle_half(&frees))
     };
     let (idle, with) = (middle(0), middle(size));
     ((with.0 - idle.0).max(0.0), (with.1 - idle.1).max(0.0))
+}
+
+/// The mean of the values but the lowest and the highest quarter: as hard to move as a median, and finer than the
+/// clock's steps.
+fn middle_half(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let quarter = sorted.len() / 4;
+    let half = &sorted[quarter..sorted.len() - quarter];
+    half.iter().sum::<f64>() / half.len().max(1) as f64
 }
 
 /// One size: the hot paths by few objects, the slow ones by what many cost beyond the hot ones among them.
@@ -126,7 +136,7 @@ fn remote_free() -> f64 {
             });
             times.extend(freed.join());
         }
-        median(&times).unwrap_or(0.0) / MANY as f64
+        middle_half(&times) / MANY as f64
     };
     let idle = rounds(0);
     (rounds(64) - idle).max(0.0)
@@ -229,6 +239,12 @@ mod tests {
         for cost in &costs.objects {
             assert!(cost.refill_ns >= cost.alloc_ns && cost.last_ns >= cost.free_ns, "{cost:?}");
         }
+    }
+
+    #[test]
+    fn the_middle_half_is_moved_by_no_outlier() {
+        assert_eq!(middle_half(&[1000.0, 10.0, 20.0, -7.0]), 15.0);
+        assert_eq!((middle_half(&[3.0]), middle_half(&[])), (3.0, 0.0));
     }
 
     #[test]

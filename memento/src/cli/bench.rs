@@ -1,6 +1,7 @@
 //! `memento bench`.
 
 use crate::allocators::{Allocator, MEMENTO, MEMENTO_EMU, STOCK, installed};
+use crate::bench::budget::Budget;
 use crate::bench::document::{Document, Measured, SCHEMA, Settings};
 use crate::bench::launch::Launcher;
 use crate::bench::measure::{Effort, Progress, Runner, measure};
@@ -29,12 +30,13 @@ intervals and ratios to the baseline. Allocators: stock (the program as it is), 
 jemalloc, tcmalloc, mimalloc, snmalloc, rpmalloc and Mesh that are installed, and what --allocator names. \
 MEMENTO_PEERS may name a directory made by benches/peers/build.
 
-Without a program it runs the functions that come with it; SUITE chooses some: `python`, `node`, `cpp`, \
+Without a program it runs functions that come with it, some of each language; SUITE chooses others: `functions` (all), `python`, `node`, `cpp`, \
 `rust`, a function's name; or the suites `data` (SQLite, Redis, Memcached, a C++ store) and `platform` (containers, \
 unpacking a layer, installing packages, start-up of servers). They are unpacked to the cache directory (MEMENTO_CACHE_DIR, else XDG_CACHE_HOME/memento).
 
 Examples:
-  memento bench                                     all functions, below two minutes
+  memento bench                                     some functions of each language, below two minutes
+  memento bench functions --time 600                all of them, with more rounds
   memento bench python/json_loads --size full       one of them, with more to do
   memento bench -- python3 app.py                   a program of your own
   memento bench --only stock,memento --runs 30 -- ./app
@@ -49,7 +51,7 @@ itself failed; 130 interrupted (what was measured is shown).";
 
 #[derive(Args, Debug)]
 pub(super) struct BenchArgs {
-    /// Which functions of the suite: a language, a function, or LANGUAGE/FUNCTION
+    /// Which functions: a language, a function, LANGUAGE/FUNCTION, `functions` for all [default: some of each language]
     #[arg(value_name = "SUITE", conflicts_with = "command")]
     suite: Vec<String>,
     /// How much the suite's functions have to do
@@ -67,7 +69,7 @@ pub(super) struct BenchArgs {
     /// Exactly so many rounds that count, however long it takes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..100_000))]
     pub(super) runs: Option<u64>,
-    /// Most time for everything, in seconds [default: 100, or 30 for one program]
+    /// Most time for everything, in seconds: rounds and workloads that do not fit are left out [default: 90, or 30 for one program]
     #[arg(long, value_name = "SECONDS", conflicts_with = "runs", value_parser = seconds)]
     time: Option<Duration>,
     /// Stop when the intervals of the CPU-time ratios are so narrow, as a fraction
@@ -129,6 +131,7 @@ fn invocations(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn run(args: BenchArgs) -> Result<ExitCode> {
+    let begin = Instant::now();
     if args.handler.is_some() || args.runtime_api {
         return super::warm::run(&args);
     }
@@ -152,7 +155,8 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode> {
     let mut launcher = Launcher::new(memento, args.timeout, watch::INTERVAL);
     launcher.heed_interrupts()?;
     let mut bar = Bar::new(entries.len(), args.quiet);
-    let document = measured(&args, entries, allocators, baseline, &mut launcher, &mut bar)?;
+    let document =
+        measured(&args, begin, entries, (allocators, baseline), &mut launcher, &mut bar)?;
     bar.clear();
 
     let mut failed = Vec::new();
@@ -181,15 +185,17 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode> {
 
 fn measured(
     args: &BenchArgs,
+    begin: Instant,
     entries: Vec<Entry>,
-    allocators: Vec<Allocator>,
-    baseline: usize,
+    (allocators, baseline): (Vec<Allocator>, usize),
     launcher: &mut Launcher,
     bar: &mut Bar,
 ) -> Result<Document> {
     let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    let default = if entries.len() > 1 { 100 } else { 30 };
-    let budget = args.time.unwrap_or(Duration::from_secs(default));
+    let is_suite = args.command.is_empty();
+    let default = if entries.len() > 1 { 90 } else { 30 };
+    let total = args.time.unwrap_or(Duration::from_secs(default));
+    let budget = Budget::new(total);
     let plan = match args.runs {
         Some(runs) => {
             let runs = usize::try_from(runs)?;
@@ -199,7 +205,9 @@ fn measured(
             Plan { warmup: args.warmup, min_rounds: 10, max_rounds: 100, precision: args.precision }
         }
     };
-    let deadline = Instant::now() + budget;
+    // What is asked for in rounds is not ended by time.
+    let is_timed = args.runs.is_none();
+    let mut late = 0;
     let mut left = entries.iter().filter(|entry| matches!(entry, Entry::Ready(_))).count();
     let mut workloads = Vec::new();
     let mut notes = Vec::new();
@@ -210,15 +218,32 @@ fn measured(
         }
         match entry {
             Entry::Skipped(name, why) => workloads.push(skipped(name, why)),
+            Entry::Ready(workload)
+                // The first is run in any case.
+                if is_timed
+                    && workloads.iter().any(|w: &Measured| w.skipped.is_none())
+                    && budget.is_spent(begin.elapsed()) =>
+            {
+                late += 1;
+                workloads.push(skipped(workload.name, "the time was up".into()));
+            }
             Entry::Ready(workload) => {
-                let share = deadline.saturating_duration_since(Instant::now())
-                    / u32::try_from(left)?.max(1);
+                let share = budget.share(begin.elapsed(), left);
                 left -= 1;
+                if is_timed && is_suite {
+                    launcher.limit(budget.limit(begin.elapsed(), args.timeout));
+                }
                 let effort = Effort { plan, watched: args.watched, share };
                 workloads.push(measure(&workload, &allocators, baseline, &effort, launcher, bar));
             }
         }
         bar.next();
+    }
+    if late > 0 {
+        notes.push(format!(
+            "{} s were not enough for {late} of the workloads: give it more --time, or name fewer",
+            total.as_secs_f64()
+        ));
     }
     if workloads.iter().any(|w| (1..6).contains(&w.rounds())) {
         notes.push(
@@ -230,7 +255,7 @@ fn measured(
         watched: args.watched,
         rounds: (plan.min_rounds, plan.max_rounds),
         precision: plan.precision,
-        budget_s: budget.as_secs_f64(),
+        budget_s: total.as_secs_f64(),
         timeout_s: args.timeout.as_secs_f64(),
     };
     let mut document = Document {

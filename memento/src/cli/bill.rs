@@ -45,7 +45,7 @@ Exit codes: 0 all was priced; 1 a program failed; 125 memento itself failed; 130
 
 #[derive(Args, Debug)]
 pub(super) struct BillArgs {
-    /// Which functions of the suite: a language, a function, or LANGUAGE/FUNCTION
+    /// Which functions: a language, a function, LANGUAGE/FUNCTION, `functions` for all [default: some of each language]
     #[arg(value_name = "SUITE", conflicts_with_all = ["command", "usage"])]
     suite: Vec<String>,
     /// How much the suite's functions have to do

@@ -39,7 +39,7 @@ this machine, is replaced by the cycles that the emulated hardware takes for the
 the costs, with every assumption, and beside what the paper publishes.
 
 Examples:
-  memento project                                  the suite's functions
+  memento project                                  some functions of each language; `functions`: all
   memento project python/json_loads --size full
   memento project --export p.json -- ./app
   memento project --conf slow-memory.toml -- ./app  with other parameters of the hardware
@@ -48,7 +48,7 @@ Exit codes: 0 all was projected; 1 a program failed; 125 memento itself failed; 
 
 #[derive(Args, Debug)]
 pub(super) struct ProjectArgs {
-    /// Which functions of the suite: a language, a function, or LANGUAGE/FUNCTION
+    /// Which functions: a language, a function, LANGUAGE/FUNCTION, `functions` for all [default: some of each language]
     #[arg(value_name = "SUITE", conflicts_with = "command")]
     suite: Vec<String>,
     /// How much the suite's functions have to do
