@@ -36,6 +36,7 @@ fn functions_are_run_checked_and_exported() {
 
     let document = read(&exports[0].1);
     assert_eq!(document["schema"], "memento.bench/1");
+    common::documented(&document, &["host", "exit"]);
     let workloads = document["workloads"].as_array().unwrap();
     assert_eq!(workloads[0]["checked"], "json_loads tiny 0a368917 2353");
     for workload in workloads {

@@ -42,6 +42,7 @@ fn a_bill_by_hand() {
     let knobs = ["--memory=3538", "--cpu-cap=1.5", "--spot-cores=0.5", "--mem-cap=1"];
     let document = bill(directory.path(), &[&rates[..], &knobs, &[&run, &quicker]].concat());
     assert_eq!(document["schema"], "memento.bill/1");
+    common::documented(&document, &["preset"]);
     let request = 0.2;
     let want = [
         // 3538 MB come with two cores: nothing is stretched. 3000 ms of 3538/1024 GB at 16.6667.

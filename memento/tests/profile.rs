@@ -61,6 +61,7 @@ fn times_are_of_a_second_run() {
     let out = output(&["profile", "--quiet", &export, "--", &program]);
     assert_eq!((out.status.code(), stderr(&out).as_str()), (Some(0), ""));
     let document: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    common::documented(&document, &["exit"]);
     let time = &document["time"];
     let number = |name: &str| time[name].as_f64().unwrap();
     assert!(

@@ -20,6 +20,7 @@ fn a_program_is_projected() {
         (&document["schema"], &document["kind"]),
         (&"memento.project/1".into(), &"first-order estimate".into())
     );
+    common::documented(&document, &["parameters", "published"]);
     let projection = &document["workloads"][0]["projection"];
     let number = |part: &str, name: &str| projection[part][name].as_f64().unwrap();
     // The loop's objects, and the few of starting and ending.

@@ -237,6 +237,8 @@ fn a_damaged_trace_is_named_with_its_offset() {
     assert!(damaged.contains("offset 36: the block is damaged: its checksum is"), "{damaged}");
     let foreign = said(b"a 1 8\nf 1\n", &["--format", "compact"]);
     assert!(foreign.contains("offset 0: this is no compact trace"), "{foreign}");
+    let empty = said(b"", &[]);
+    assert!(empty.contains("offset 0: the trace is empty"), "{empty}");
     packed("a 1 24\n", &trace);
     let mut unknown = fs::read(&trace).unwrap();
     unknown[8] = 9;

@@ -60,6 +60,7 @@ fn served(directory: &Path, more: &[&str]) -> (Value, String) {
 fn python_handlers_are_served() {
     let directory = tempfile::tempdir().unwrap();
     let (document, text) = served(directory.path(), &["--handler=app.handler", "--memory=512"]);
+    common::documented(&document, &[]);
     assert_eq!(
         (&document["schema"], &document["invocations"]),
         (&"memento.warm/1".into(), &5.into())

@@ -125,7 +125,7 @@ impl Runner for Launcher {
             None => watch::watch(&mut command, &options),
             Some(client) => client.beside(|| watch::watch(&mut command, &options)),
         };
-        let watched = watched.with_context(|| job.command[0].to_string_lossy().into_owned())?;
+        let watched = watched?;
         let limit = self.limit.as_secs_f64();
         ensure!(!watched.timed_out, "stopped after {limit} s, the time limit");
         judge(watched.exit, &String::from_utf8_lossy(&std::fs::read(errors.path())?))?;

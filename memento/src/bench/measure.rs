@@ -147,6 +147,9 @@ pub fn measure(
     }
 }
 
+/// Fewer runs have no outliers and no intervals.
+const FEW: usize = 6;
+
 /// Turns samples into what is shown.
 fn fill(
     cell: &mut Cell,
@@ -165,7 +168,8 @@ fn fill(
         cell.metrics.extend(spread(&values).map(|spread| (metric, spread)));
     }
     let walls: Vec<f64> = samples(index).map(|s| s.wall_ns as f64).collect();
-    cell.outliers = outliers(&walls);
+    // Of few, none can be told from the others.
+    cell.outliers = if walls.len() < FEW { 0 } else { outliers(&walls) };
     if index == baseline || cell.failed.is_some() {
         return;
     }

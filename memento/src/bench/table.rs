@@ -2,7 +2,7 @@
 
 use super::document::{Cell, Document, Measured, Spread};
 use super::metric::{Metric, Unit};
-use crate::columns::print_columns;
+use crate::columns::{Tone, print_within, toned};
 use crate::engine::estimate::Estimate;
 use crate::engine::stats::{Paired, Verdict};
 use crate::report::Style;
@@ -10,8 +10,8 @@ use crate::units::{bytes, grouped, seconds};
 use comfy_table::{Table, presets};
 use std::fmt::Write;
 
-/// The whole document as text.
-pub fn text(document: &Document, style: Style) -> String {
+/// The whole document as text, for a terminal of so many columns.
+pub fn text(document: &Document, style: Style, width: Option<usize>) -> String {
     let mut out = String::new();
     for workload in &document.workloads {
         heading(&mut out, style, &workload.name);
@@ -19,11 +19,11 @@ pub fn text(document: &Document, style: Style) -> String {
             Some(why) => {
                 let _ = writeln!(out, "  not run: {why}");
             }
-            None => block(&mut out, document, workload, style),
+            None => block(&mut out, document, workload, style, width),
         }
     }
     if document.workloads.len() > 1 && document.means.iter().any(|mean| mean.workloads > 1) {
-        means(&mut out, document, style);
+        means(&mut out, document, style, width);
     }
     for note in &document.notes {
         let _ = writeln!(out, "note: {note}");
@@ -55,7 +55,16 @@ const COLUMNS: [Metric; 6] = [
     Metric::VoluntarySwitches,
 ];
 
-fn block(out: &mut String, document: &Document, workload: &Measured, style: Style) {
+/// Columns that are left out first where there is no room for all.
+const SPARE: [usize; 8] = [8, 2, 7, 4, 3, 5, 11, 9];
+
+fn block(
+    out: &mut String,
+    document: &Document,
+    workload: &Measured,
+    style: Style,
+    width: Option<usize>,
+) {
     if let Some(why) = common_failure(workload) {
         warn(out, style, &format!("failed under every allocator: {why}"));
         return;
@@ -78,7 +87,7 @@ fn block(out: &mut String, document: &Document, workload: &Measured, style: Styl
     for cell in &workload.cells {
         table.add_row(row(cell, cell.allocator == document.baseline, style));
     }
-    print_columns(out, &mut table);
+    print_within(out, &mut table, width, &SPARE);
     for cell in &workload.cells {
         if let Some(why) = &cell.failed {
             warn(out, style, &format!("{}: {why}", cell.allocator));
@@ -139,17 +148,15 @@ fn coloured(estimate: &Estimate, style: Style) -> String {
         let ratio = estimate.ratio;
         Paired { ratio, lower, upper }.verdict()
     });
-    let colour = match verdict {
-        _ if style == Style::Plain => return text,
-        Some(Verdict::Faster) => anstyle::AnsiColor::Green,
-        Some(Verdict::Slower) => anstyle::AnsiColor::Red,
-        _ => return text,
-    };
-    let colour = colour.on_default();
-    format!("{colour}{text}{colour:#}")
+    match verdict {
+        _ if style == Style::Plain => text,
+        Some(Verdict::Faster) => toned(&text, Tone::Good),
+        Some(Verdict::Slower) => toned(&text, Tone::Bad),
+        _ => text,
+    }
 }
 
-fn means(out: &mut String, document: &Document, style: Style) {
+fn means(out: &mut String, document: &Document, style: Style, width: Option<usize>) {
     let count = document.means.first().map_or(0, |mean| mean.workloads);
     let words = format!("geometric means over {count} workloads, ratios to {}", document.baseline);
     heading(out, style, &words);
@@ -171,7 +178,7 @@ fn means(out: &mut String, document: &Document, style: Style) {
         );
         table.add_row(row);
     }
-    print_columns(out, &mut table);
+    print_within(out, &mut table, width, &[5, 3, 1]);
 }
 
 fn warn(out: &mut String, style: Style, words: &str) {

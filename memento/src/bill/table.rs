@@ -2,16 +2,16 @@
 
 use super::document::{Bill, Document, Priced, Terms};
 use super::recommend::Choice;
-use crate::columns::print_columns;
+use crate::columns::print_within;
 use crate::units::{bytes, seconds};
 use comfy_table::{Table, presets};
 use std::fmt::Write;
 
-/// The whole document as text.
-pub fn text(document: &Document) -> String {
+/// The whole document as text, for a terminal of so many columns.
+pub fn text(document: &Document, width: Option<usize>) -> String {
     let mut out = terms(&document.terms);
     for workload in &document.workloads {
-        block(&mut out, workload);
+        block(&mut out, workload, width);
     }
     for note in &document.notes {
         let _ = writeln!(out, "note: {note}");
@@ -58,7 +58,10 @@ pub(super) fn terms(terms: &Terms) -> String {
     out
 }
 
-fn block(out: &mut String, workload: &Priced) {
+/// Columns that are left out first: ratios of the lesser models, then the models, then what was measured.
+const SPARE: [usize; 11] = [1, 15, 13, 11, 9, 14, 5, 8, 10, 3, 4];
+
+fn block(out: &mut String, workload: &Priced, width: Option<usize>) {
     let _ = write!(out, "\n{}", workload.name);
     if let Some(why) = &workload.skipped {
         let _ = writeln!(out, "\n  no bill: {why}");
@@ -71,7 +74,7 @@ fn block(out: &mut String, workload: &Priced) {
     for bill in &workload.bills {
         table.add_row(row(bill));
     }
-    print_columns(out, &mut table);
+    print_within(out, &mut table, width, &SPARE);
     for bill in &workload.bills {
         if let Some(advice) = advice(bill) {
             let _ = writeln!(out, "  {advice}");

@@ -57,6 +57,18 @@ impl Usage {
         Self::new(steps)
     }
 
+    /// The same with a peak that looks may have missed. Where a run was too short to be looked at, memory is taken for
+    /// its peak all the while.
+    #[must_use]
+    pub fn with_peak(mut self, gb: f64, was_seen: bool) -> Self {
+        if !was_seen {
+            self.steps.iter_mut().for_each(|step| step.gb = gb);
+        } else if let Some(most) = self.steps.iter_mut().max_by(|a, b| a.gb.total_cmp(&b.gb)) {
+            most.gb = most.gb.max(gb);
+        }
+        self
+    }
+
     /// Reads a document.
     ///
     /// # Errors
@@ -129,6 +141,16 @@ impl Usage {
 mod tests {
     use super::*;
     use crate::engine::watch::Look;
+
+    #[test]
+    fn the_peak_is_the_kernels() {
+        let step = |gb| Step { seconds: 1.0, cores: 1.0, gb };
+        let usage = || Usage::new(vec![step(0.1), step(0.3), step(0.2)]);
+        let gb = |usage: Usage| usage.steps.iter().map(|step| step.gb).collect::<Vec<_>>();
+        assert_eq!(gb(usage().with_peak(0.5, true)), [0.1, 0.5, 0.2]);
+        assert_eq!(gb(usage().with_peak(0.2, true)), [0.1, 0.3, 0.2]);
+        assert_eq!(gb(usage().with_peak(0.5, false)), [0.5; 3]);
+    }
 
     #[test]
     fn a_curve_becomes_steps() {

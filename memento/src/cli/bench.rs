@@ -8,6 +8,7 @@ use crate::bench::measure::{Effort, Progress, Runner, measure};
 use crate::bench::suite::{Entry, Size, Suite};
 use crate::bench::workload::Workload;
 use crate::bench::{export, table};
+use crate::columns;
 use crate::engine::host::Host;
 use crate::engine::rounds::Plan;
 use crate::engine::watch;
@@ -162,7 +163,7 @@ pub(super) fn run(args: BenchArgs) -> Result<ExitCode> {
     let mut failed = Vec::new();
     if !args.quiet {
         let style = if colour_wanted(&std::io::stdout()) { Style::Colour } else { Style::Plain };
-        let text = table::text(&document, style);
+        let text = table::text(&document, style, columns::terminal());
         let written = std::io::stdout().lock().write_all(text.as_bytes());
         failed.extend(written.context("cannot write the table").err());
     }

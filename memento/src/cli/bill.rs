@@ -9,8 +9,9 @@ use crate::bench::workload::Workload;
 use crate::bill::document::{Document, Model, Priced, SCHEMA, Terms, price};
 use crate::bill::models::Rates;
 use crate::bill::presets::Preset;
-use crate::bill::usage::Usage;
+use crate::bill::usage::{GB, Usage};
 use crate::bill::{page, table};
+use crate::columns;
 use crate::engine::rounds::{Next, Plan, Turn, in_turns};
 use crate::exit;
 use anyhow::{Context, Result, bail, ensure};
@@ -148,7 +149,7 @@ pub(super) fn run(args: BillArgs) -> Result<ExitCode> {
         let (workloads, interrupted) = measured(&args, &terms)?;
         notes.push(
             "programs were looked at all the while, which disturbs them a little; only their own \
-            process is seen, not what it starts"
+            process is seen, not what it starts; of runs below 20 ms memory is taken for its peak all the while"
                 .to_owned(),
         );
         (workloads, Some(args.interval / 1e3), interrupted)
@@ -167,7 +168,7 @@ pub(super) fn run(args: BillArgs) -> Result<ExitCode> {
     }
     let document = Document { schema: SCHEMA, terms, interval_s, workloads, notes };
     if !args.quiet {
-        let text = table::text(&document);
+        let text = table::text(&document, columns::terminal());
         std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write the bill")?;
     }
     let mut failed = false;
@@ -269,6 +270,8 @@ fn usages(
     let count = usize::try_from(rounds)?;
     let plan = Plan { warmup: 1, min_rounds: count, max_rounds: count, precision: 0.0 };
     let mut all = vec![Vec::new(); allocators.len()];
+    // Looks miss peaks: of each allocator there is one execution whose peak the kernel says.
+    let mut peaks = vec![0.0f64; allocators.len()];
     let run = &mut |turn: Turn| {
         if launcher.is_interrupted() {
             bail!("interrupted");
@@ -276,10 +279,14 @@ fn usages(
         let allocator = &allocators[turn.job];
         let done = turn.round as f64 / (count + 1) as f64;
         bar.step(done, &format!("{}, round {}, {}", workload.name, turn.round, allocator.name));
-        let watched = launcher
-            .watch(workload, allocator)
-            .with_context(|| format!("under {}", allocator.name))?;
-        Ok(Usage::from_curve(&watched.curve))
+        let under = || format!("under {}", allocator.name);
+        if turn.round == 0 {
+            let sample = launcher.run(workload, allocator).with_context(under)?;
+            peaks[turn.job] = sample.peak_rss_bytes as f64 / GB;
+        }
+        let curve = launcher.watch(workload, allocator).with_context(under)?.curve;
+        let was_seen = curve.mean_rss().is_some();
+        Ok(Usage::from_curve(&curve).with_peak(peaks[turn.job], was_seen))
     };
     in_turns(allocators.len(), &plan, run, &mut |round| {
         all.iter_mut().zip(round).for_each(|(usages, usage)| usages.push(usage));

@@ -8,7 +8,7 @@ use crate::bench::measure::{Progress, Runner};
 use crate::bench::suite::{Entry, Size, Suite};
 use crate::bench::workload::Workload;
 use crate::calibrate::Costs;
-use crate::columns::print_columns;
+use crate::columns::{print_within, terminal};
 use crate::conf;
 use crate::engine::isolated::{Isolated, Output};
 use crate::engine::{Job, watch};
@@ -236,7 +236,7 @@ fn text(document: &Document) -> String {
             table.add_row(row(&workload.name, projection));
         }
     }
-    print_columns(&mut out, &mut table);
+    print_within(&mut out, &mut table, terminal(), &[2, 5, 8, 3, 6, 9, 4, 7]);
     for workload in &document.workloads {
         if let Some(why) = &workload.skipped {
             let _ = writeln!(out, "  {}: not projected: {why}", workload.name);
@@ -287,7 +287,7 @@ fn memory_now(out: &mut String, document: &Document) {
         row.extend(time.operations.iter().take(COLUMNS.len()).map(|o| grouped(o.count)));
         table.add_row(row);
     }
-    print_columns(out, &mut table);
+    print_within(out, &mut table, terminal(), &[14, 13, 12, 9, 6, 10, 7, 8, 11, 5, 4]);
 }
 
 fn row(name: &str, projection: &Projection) -> Vec<String> {

@@ -3,6 +3,7 @@
 use super::bench::{Bar, BenchArgs, allocators};
 use crate::allocators::Allocator;
 use crate::bench::measure::Progress;
+use crate::columns;
 use crate::engine::Job;
 use crate::engine::rounds::{Next, Plan, Turn, in_turns};
 use crate::exit;
@@ -63,7 +64,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         allocators: allocators.iter().enumerate().map(row).collect(),
     };
     if !args.quiet {
-        let text = text(&document);
+        let text = text(&document, columns::terminal());
         std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write the table")?;
     }
     let mut bad = false;

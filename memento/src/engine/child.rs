@@ -66,7 +66,7 @@ pub enum RunError {
         program: String,
     },
     /// It is there, but the kernel will not execute it.
-    #[error("{program}: cannot be executed: {source}")]
+    #[error("{program}: cannot be executed")]
     NotExecutable {
         /// The program.
         program: String,
@@ -85,7 +85,7 @@ pub enum RunError {
         limit: Duration,
     },
     /// Starting or watching it failed for reasons of our own.
-    #[error("cannot run the program: {0}")]
+    #[error("cannot run the program")]
     System(#[from] io::Error),
 }
 
@@ -197,7 +197,7 @@ fn pass_on(child: &Child, origin: &Origin) {
     }
 }
 
-fn refused(program: &str, source: io::Error) -> RunError {
+pub(super) fn refused(program: &str, source: io::Error) -> RunError {
     let program = program.to_owned();
     match source.kind() {
         io::ErrorKind::NotFound => RunError::NotFound { program },

@@ -4,6 +4,7 @@
 //! process is watched, not what it starts. The CPU time is the kernel's own clock of the process, exact
 //! at any moment; its per-CPU counters make a look at memory coarse by some hundred KiB.
 
+use super::child::refused;
 use super::deadline;
 use super::sample::Exit;
 use anyhow::{Context, Result};
@@ -116,7 +117,8 @@ pub fn watch(command: &mut Command, options: &Options) -> Result<Watched> {
     if options.limit.is_some() {
         deadline::adopt_orphans()?;
     }
-    let mut child = command.spawn().context("cannot start the program")?;
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn().map_err(|error| refused(&name, error))?;
     let begin = Instant::now();
     let pid = Pid::from_raw(i32::try_from(child.id()).context("a process id beyond the kernel's")?);
     let status = format!("/proc/{pid}/status");

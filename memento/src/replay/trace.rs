@@ -266,7 +266,7 @@ mod tests {
                     _ => {}
                 }
             }
-            let trace = parse(text.as_bytes()).unwrap();
+            let trace = parse_as(text.as_bytes(), Format::Text).unwrap();
             let mut taken = vec![false; trace.slots as usize];
             for operation in &trace.operations {
                 match operation.action {

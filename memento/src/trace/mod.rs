@@ -88,6 +88,9 @@ pub enum Problem {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
+    /// There is nothing in it.
+    #[error("the trace is empty")]
+    Empty,
     /// The line is not text.
     #[error("is not text")]
     NotText,
@@ -181,6 +184,9 @@ pub fn read(input: impl BufRead, format: Format, sink: &mut Sink<'_>) -> Result<
     let limit = compact::MAGIC.len() as u64;
     let looked = input.by_ref().take(limit).read_to_end(&mut start);
     looked.map_err(|error| TraceError { place: Place::Offset(0), problem: error.into() })?;
+    if start.is_empty() && format != Format::Text {
+        return Err(TraceError { place: Place::Offset(0), problem: Problem::Empty });
+    }
     let is_compact = match format {
         Format::Auto => start == compact::MAGIC,
         Format::Compact => true,

@@ -1,7 +1,7 @@
 //! The document `memento.warm/1`, its table, and the platform's REPORT lines.
 
 use super::api::{Instance, request_id};
-use crate::columns::print_columns;
+use crate::columns::print_within;
 use crate::engine::estimate::{Estimate, estimate};
 use crate::engine::stats::{median, median_interval};
 use crate::units::{bytes, seconds};
@@ -180,8 +180,8 @@ pub(super) fn cells(document: &Document, row: &Row) -> Option<Vec<String>> {
     Some(cells)
 }
 
-/// The document as text.
-pub fn text(document: &Document) -> String {
+/// The document as text, for a terminal of so many columns.
+pub fn text(document: &Document, width: Option<usize>) -> String {
     let mut out =
         format!("{}: {} invocations in each process\n", document.handler, document.invocations);
     let mut table = Table::new();
@@ -191,7 +191,7 @@ pub fn text(document: &Document) -> String {
         let Some(cells) = cells(document, row) else { continue };
         table.add_row([row.allocator.clone()].into_iter().chain(cells));
     }
-    print_columns(&mut out, &mut table);
+    print_within(&mut out, &mut table, width, &[8, 6, 1, 2, 11, 10, 9]);
     for row in &document.allocators {
         if let Some(why) = &row.failed {
             let _ = writeln!(out, "  warning: {}: {why}", row.allocator);

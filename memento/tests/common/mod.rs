@@ -69,6 +69,24 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Checks that every field of a document is named in docs/documents.md. What `open` names has fields of its own.
+pub fn documented(document: &serde_json::Value, open: &[&str]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/documents.md");
+    let text = fs::read_to_string(path).unwrap();
+    let mut left = vec![document];
+    while let Some(value) = left.pop() {
+        left.extend(value.as_array().into_iter().flatten());
+        for (name, value) in value.as_object().into_iter().flatten() {
+            let is_size = name.parse::<u64>().is_ok();
+            let is_named = ["`", "[]`"].iter().any(|end| text.contains(&format!("`{name}{end}")));
+            assert!(is_size || is_named, "{name} is not documented");
+            if !open.contains(&&**name) {
+                left.push(value);
+            }
+        }
+    }
+}
+
 /// Makes sure that a program is there, which Debian's `package` has.
 pub fn need(package: &str, program: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
