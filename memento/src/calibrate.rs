@@ -1,6 +1,6 @@
 //! What the operations of memory management cost on this machine, measured.
 //!
-//! The measuring ([`measure`]) happens in a process of its own (`memento __calibrate`), so that it can be done
+//! The measuring (`calibrate/measure.rs`) happens in a process of its own (`memento __calibrate`), so that it can be done
 //! under any allocator. Each figure is a median over many small batches, so that what others do on the machine
 //! matters little. Which way an operation takes is said by [`crate::profile::paths`].
 

@@ -30,6 +30,10 @@ let count = 0;
 exports.handler = async (event) => {
   count += 1;
   if (event.items.length !== 3) throw new Error('wrong event');
+  // Where memento serves, what is free is given back after each response, by its addon.
+  const isServed = (process.env.LD_PRELOAD || '').includes('libmemento');
+  const hasAddon = Object.keys(require.cache).some((name) => name.endsWith('memento.node'));
+  if (isServed !== hasAddon) throw new Error(`served: ${isServed}, addon: ${hasAddon}`);
   return { count };
 };
 ";
