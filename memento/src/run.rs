@@ -32,13 +32,14 @@ pub struct Options {
 pub fn plain(options: &Options) -> Result<Exit> {
     let params = conf::parameters(options.conf.as_deref())?;
     let object = preload::find(options.hal, Instrument::None)?;
-    if let Some(obstacle) = options.command.first().and_then(|p| program::obstacle(p)) {
+    let obstacle = options.command.first().and_then(|p| program::obstacle(p));
+    if let Some(obstacle) = &obstacle {
         // A program that is not there is the kernel's to report, when it is started.
         if !matches!(obstacle, Obstacle::Missing(_) | Obstacle::NotExecutable(_)) {
             eprintln!("memento: the program runs without memento: {obstacle}");
         }
     }
-    Ok(child::run(&job(options, &params, &object, None))?.sample.exit)
+    Ok(child::run(&job(options, &params, obstacle.as_ref(), &object, None))?.sample.exit)
 }
 
 /// Runs the program and reports. The report is about the program whatever became of it; an error
@@ -52,15 +53,26 @@ pub fn reported(options: &Options, to: Destination) -> Result<(Exit, Result<()>)
     let collector = Collector::new()?;
     // Before the run: the program may replace its own file.
     let obstacle = options.command.first().and_then(|p| program::obstacle(p));
-    let ended = child::run(&job(options, &params, &object, Some(collector.path())))?;
+    let job = job(options, &params, obstacle.as_ref(), &object, Some(collector.path()));
+    let ended = child::run(&job)?;
     let written = collector
         .images(ended.pid)
         .and_then(|images| to.write(&assemble(options, &params, &ended, &images, obstacle)));
     Ok((ended.sample.exit, written))
 }
 
-fn job(options: &Options, params: &Params, object: &Path, counters: Option<&Path>) -> Job {
-    let mut environment = preload::variables(object, options.hal);
+fn job(
+    options: &Options,
+    params: &Params,
+    obstacle: Option<&Obstacle>,
+    object: &Path,
+    counters: Option<&Path>,
+) -> Job {
+    // Another C library's loader would not ignore what it cannot bind, but end the program.
+    let mut environment = match obstacle {
+        Some(Obstacle::OtherLibc(..)) => Vec::new(),
+        _ => preload::variables(object, options.hal),
+    };
     environment.extend(conf::variable(params).map(|value| ("MEMENTO_CONF".into(), value)));
     environment.extend(counters.map(|path| ("MEMENTO_REPORT".into(), path.into())));
     Job { command: options.command.clone(), environment }

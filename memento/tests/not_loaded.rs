@@ -33,6 +33,22 @@ fn a_static_program() {
     assert_eq!(out.status.code(), Some(0));
 }
 
+/// The loader of such a program ends it for symbols that it lacks, so that it must not be told of the shared object.
+#[test]
+fn a_program_of_another_c_library() {
+    let directory = tempfile::tempdir().unwrap();
+    let loader = directory.path().join("ld-musl-x86_64.so.1");
+    std::os::unix::fs::symlink("/lib64/ld-linux-x86-64.so.2", &loader).unwrap();
+    let source = "#include <stdlib.h>\nint main(void) { return getenv(\"LD_PRELOAD\") ? 1 : 0; }";
+    let option = format!("-Wl,--dynamic-linker={}", loader.display());
+    let (_directory, program) = compile(source, &[&option]);
+    assert!(reason(&[&program]).contains("another C library (musl)"));
+    for report in ["text", "none"] {
+        let out = output(&["run", "--report", report, "--", &program]);
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    }
+}
+
 #[test]
 fn a_script_whose_interpreter_is_static() {
     let (directory, program) = compile(NOTHING, &["-static"]);
