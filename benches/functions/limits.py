@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What there is to win for each Python function, and what the Python shim wins of it.
 
-    memento bench python --size full --only stock --allocator shim=libmemento_python.so --export bench.json
-    limits.py --shim libmemento_python.so --bench bench.json [--python PYTHON] [FUNCTION...]
+    memento bench python --size full --only stock,shim --allocator shim=libmemento_python.so --export bench.json
+    limits.py --shim libmemento_python.so --bench bench.json [--rounds 20] [--python PYTHON] [FUNCTION...]
 
 The limit of a function is what an allocator that costs nothing would win: its share of the instructions, and the share
 of the time that goes to page faults.
@@ -12,6 +12,10 @@ allocator   Instructions by callgrind: the function's on stock, less what the sa
 faults      Samples of a stock run that lie in the kernel's page-fault handler, by perf. Some 520 faults of each
             run are the interpreter's own pages and libraries, which no allocator saves.
 
+CPU time    The ratio that `memento bench` found, or with --rounds one that is closer: in each round, both runs are started
+            at once on one CPU, so that whatever else the machine does, and its clock, concerns both alike. The
+            geometric mean of the rounds' ratios, and twice its standard error on both sides.
+
 Instructions are of one run with a fixed hash seed, at size `small`, with what an empty script takes subtracted from both
 (times and faults are of whole runs at size `full`). Needs valgrind, and perf as root.
 """
@@ -19,8 +23,11 @@ Instructions are of one run with a fixed hash seed, at size `small`, with what a
 import argparse
 import glob
 import json
+import math
 import os
+import random
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -82,6 +89,37 @@ def faults(command):
     return float(found.group(1)) / 100 if found else 0.0
 
 
+def started(command, seed, shim=None):
+    """A run that was started on the last CPU of those allowed, and is not waited for."""
+    env = dict(environment(shim), PYTHONHASHSEED=str(seed))
+    cpu = {max(os.sched_getaffinity(0))}
+    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL,
+                            preexec_fn=lambda: os.sched_setaffinity(0, cpu))
+
+
+def cpu_seconds(process):
+    """What it used, once it has ended."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    if status:
+        sys.exit("%s: status %d" % (process.args, status))
+    return usage.ru_utime + usage.ru_stime
+
+
+def paired(command, shim, rounds):
+    """The ratio of CPU time with the shim to that without, and its interval."""
+    logarithms = []
+    for seed in range(rounds):
+        kinds = [None, shim]
+        random.shuffle(kinds)
+        both = {kind: started(command, seed, kind) for kind in kinds}
+        seconds = {kind: cpu_seconds(process) for kind, process in both.items()}
+        logarithms.append(math.log(seconds[shim] / seconds[None]))
+    mean = statistics.mean(logarithms)
+    error = 2 * statistics.stdev(logarithms) / math.sqrt(rounds)
+    return math.exp(mean), (math.exp(mean - error), math.exp(mean + error))
+
+
 def measured(path):
     """Ratios of CPU time and of peak memory, and medians of faults, of each function, from `memento bench`."""
     with open(path, encoding="utf-8") as file:
@@ -99,6 +137,7 @@ def main():
     parser.add_argument("--shim", required=True)
     parser.add_argument("--python", default="python3")
     parser.add_argument("--bench", help="results of `memento bench`")
+    parser.add_argument("--rounds", type=int, default=0, help="measure CPU time in so many rounds")
     parser.add_argument("functions", nargs="*")
     arguments = parser.parse_args()
     shim = os.path.abspath(arguments.shim)
@@ -125,9 +164,11 @@ def main():
         if name in table:
             before, after = table[name]
             cpu = after["ratios"]["cpu_ns"]
-            low, high = cpu["interval"] or (float("nan"),) * 2
+            ratio, (low, high) = cpu["ratio"], cpu["interval"] or (float("nan"),) * 2
+            if arguments.rounds > 1:
+                ratio, (low, high) = paired([python, script, "full"], shim, arguments.rounds)
             row += " %.3f (%.3f–%.3f) | %.0f %% | %d → %d | %.2f |" % (
-                cpu["ratio"], low, high, 100 * (1 - cpu["ratio"]) / limit,
+                ratio, low, high, 100 * (1 - ratio) / limit,
                 before["metrics"]["minor_faults"]["median"], after["metrics"]["minor_faults"]["median"],
                 after["ratios"]["peak_rss_bytes"]["ratio"])
         print(row, flush=True)
