@@ -79,6 +79,18 @@ fn times_are_of_a_second_run() {
 }
 
 #[test]
+fn what_cannot_be_written_is_named_and_the_rest_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let [full, other] = ["full.json", "other.html"].map(|name| directory.path().join(name));
+    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    let [one, two] = [&full, &other].map(|path| format!("--export={}", path.display()));
+    let out = output(&["profile", "--once", "--quiet", &one, &two, "--", "true"]);
+    assert_eq!(out.status.code(), Some(125));
+    assert!(stderr(&out).contains("cannot write all of "), "{}", stderr(&out));
+    assert!(std::fs::read_to_string(other).unwrap().ends_with("</html>"), "the other is whole");
+}
+
+#[test]
 fn what_cannot_be_profiled_is_said() {
     let (_directory, program) = compile("int main(void) { return 0; }", &["-static"]);
     let out = output(&["profile", "--once", "--", &program]);

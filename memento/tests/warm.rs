@@ -164,8 +164,8 @@ fn functions_that_fail_or_hang_are_named() {
         (&["--handler=nowhere.handler"], "there is neither nowhere.py nor nowhere.js"),
         (&["--handler=app.handler", "--event=app.py"], "app.py is no JSON"),
         (
-            &["--handler=app.handler", "--export=w.md"],
-            "w.md: a file for warm invocations ends in .json, .csv or .html",
+            &["--handler=app.handler", "--export=w.pdf"],
+            "w.pdf: a file for warm invocations ends in .json, .csv, .md or .html",
         ),
         (&["--handler=app.handler", "--invocations=0"], "`0` is no number of invocations"),
     ] {

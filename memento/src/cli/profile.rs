@@ -104,16 +104,24 @@ fn profiled(args: &ProfileArgs, recording: &Recording, files: Vec<(File, PathBuf
         let text = show::text(&document);
         std::io::stderr().lock().write_all(text.as_bytes()).context("cannot write the profile")?;
     }
-    for (mut file, path) in files {
-        let text = if path.extension().is_some_and(|e| e == "html") {
-            show::html(&document)?
-        } else {
-            serde_json::to_string_pretty(&document)? + "\n"
-        };
-        let written = file.write_all(text.as_bytes());
-        written.with_context(|| format!("cannot write all of {}", path.display()))?;
+    // One that cannot be written does not keep the others from being written.
+    let mut failed = None;
+    for (file, path) in files {
+        if let Err(error) = write(file, &path, &document) {
+            failed = failed.or(Some(error));
+        }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+fn write(mut file: File, path: &Path, document: &Document) -> Result<()> {
+    let text = if path.extension().is_some_and(|e| e == "html") {
+        show::html(document)?
+    } else {
+        serde_json::to_string_pretty(document)? + "\n"
+    };
+    let written = file.write_all(text.as_bytes());
+    written.with_context(|| format!("cannot write all of {}", path.display()))
 }
 
 /// Counts what the program's last image did.

@@ -9,7 +9,7 @@ use crate::engine::rounds::{Next, Plan, Turn, in_turns};
 use crate::exit;
 use crate::program;
 use crate::warm::api::{Instance, serve};
-use crate::warm::document::{Document, Row, SCHEMA, figures, report, text};
+use crate::warm::document::{Document, Row, SCHEMA, figures, markdown, report, text};
 use crate::warm::handler::Served;
 use crate::warm::page;
 use anyhow::{Context, Result, bail, ensure};
@@ -150,10 +150,12 @@ fn measure(
 }
 
 fn open(path: &Path) -> Result<(File, PathBuf)> {
-    let is_known = path.extension().is_some_and(|e| e == "json" || e == "csv" || e == "html");
+    let is_known = path
+        .extension()
+        .is_some_and(|e| ["json", "csv", "md", "html"].iter().any(|known| e == *known));
     ensure!(
         is_known,
-        "{}: a file for warm invocations ends in .json, .csv or .html",
+        "{}: a file for warm invocations ends in .json, .csv, .md or .html",
         path.display()
     );
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -166,6 +168,9 @@ fn serialised(document: &Document, path: &Path) -> Result<String> {
     }
     if path.extension().is_some_and(|e| e == "html") {
         return page::html(document);
+    }
+    if path.extension().is_some_and(|e| e == "md") {
+        return Ok(markdown(document));
     }
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["allocator", "process", "invocation", "wall_ns", "cpu_ns"])?;

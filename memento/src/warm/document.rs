@@ -180,6 +180,28 @@ pub(super) fn cells(document: &Document, row: &Row) -> Option<Vec<String>> {
     Some(cells)
 }
 
+/// The document as a Markdown table.
+pub fn markdown(document: &Document) -> String {
+    let mut out =
+        format!("| | {} |\n| --- |{}\n", COLUMNS.join(" | "), " ---: |".repeat(COLUMNS.len()));
+    for row in &document.allocators {
+        let cells = cells(document, row).unwrap_or_else(|| {
+            let why = row.failed.as_deref().unwrap_or("failed").replace('|', "\\|");
+            let mut cells = vec![why];
+            cells.resize(COLUMNS.len(), String::new());
+            cells
+        });
+        let _ = writeln!(out, "| {} | {} |", row.allocator, cells.join(" | "));
+    }
+    let _ = writeln!(
+        out,
+        "\n{}, {} invocations in each process. Latencies are without each process's first; ratios to {} with 95 % \
+        intervals.",
+        document.handler, document.invocations, document.baseline
+    );
+    out
+}
+
 /// The document as text, for a terminal of so many columns.
 pub fn text(document: &Document, width: Option<usize>) -> String {
     let mut out =
@@ -241,6 +263,31 @@ mod tests {
         let got = figures(&half, Some(&whole)).unwrap();
         assert!((got.p50_ratio.unwrap().ratio - 0.5).abs() < 1e-9);
         assert!((got.cpu_ratio.unwrap().ratio - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_table_has_a_line_for_each_allocator() {
+        let row = |name: &str, failed: Option<&str>| Row {
+            allocator: name.into(),
+            failed: failed.map(str::to_owned),
+            figures: figures(&[instance(&[90, 10])], None).filter(|_| failed.is_none()),
+            report: Vec::new(),
+            instances: Vec::new(),
+        };
+        let document = Document {
+            schema: SCHEMA,
+            handler: "app.handler".into(),
+            baseline: "stock".into(),
+            invocations: 2,
+            memory_mb: 128,
+            allocators: vec![row("stock", None), row("memento", Some("a | b"))],
+        };
+        let text = markdown(&document);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[2].starts_with("| stock | 100.0 ms | 90.0 ms | 10.0 ms |"), "{text}");
+        assert!(lines[3].starts_with("| memento | a \\| b |  |"), "{text}");
+        let bars = |line: &str| line.replace("\\|", "").matches('|').count();
+        assert!(lines[..4].iter().all(|line| bars(line) == COLUMNS.len() + 2), "{text}");
     }
 
     #[test]
