@@ -83,7 +83,8 @@ impl Launcher {
         if allocator.preload.is_none() && workload.links_allocator {
             environment.push(("LD_PRELOAD".into(), "libc.so.6".into()));
         }
-        let directory = tempfile::tempdir().context("no directory for the program's files; is TMPDIR writable?")?;
+        let directory = tempfile::tempdir()
+            .context("no directory for the program's files; is TMPDIR writable?")?;
         let (command, client) = workload.in_directory(directory.path());
         let job = Job { command, environment };
         Ok(Prepared { job, client, object: allocator.preload.clone(), _directory: directory })
