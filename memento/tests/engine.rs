@@ -65,7 +65,8 @@ fn each_run_is_accounted_alone() {
 #[test]
 fn a_process_that_had_a_child_is_refused() {
     assert!(std::process::Command::new("true").status().unwrap().success());
-    let error = memento::engine::child::run(&job(&["true"])).unwrap_err().to_string();
+    let error = memento::engine::child::run(&job(&["true"])).unwrap_err();
+    let error = format!("{:#}", anyhow::Error::from(error));
     assert!(error.contains("has had a child before"), "{error}");
 }
 
