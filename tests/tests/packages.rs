@@ -113,7 +113,7 @@ fn the_static_library_needs_only_old_functions() {
     needed
         .retain(|(kind, name)| *kind == "U" && !name.starts_with("_R") && !name.starts_with("_ZN"));
     assert!(needed.len() > 20, "{needed:?}");
-    let old = "__compilerrt_abort_impl __errno_location __udivti3 abort bcmp environ fwrite getauxval getrlimit madvise \
+    let old = "__compilerrt_abort_impl __errno_location __udivti3 abort bcmp clock_gettime environ fwrite getauxval getrlimit madvise \
                memcpy memmove memset mincore mmap mprotect mremap munmap nanosleep pthread_atfork pthread_key_create \
                pthread_key_delete pthread_setspecific sched_yield strlen syscall sysconf write";
     for (_, name) in needed {

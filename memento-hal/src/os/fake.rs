@@ -24,6 +24,8 @@ pub struct Fake {
     reserve_limit: AtomicUsize,
     /// Number of decommit calls so far.
     decommits: AtomicUsize,
+    /// What the clock shows.
+    milliseconds: AtomicUsize,
     /// Decommits fail, as they do for locked pages.
     refuse_decommits: AtomicBool,
     /// It has huge pages where they are asked for.
@@ -70,6 +72,11 @@ impl Fake {
         self.reserve_limit.store(bytes, Ordering::Relaxed);
     }
 
+    /// Has time pass.
+    pub fn wait(&self, milliseconds: usize) {
+        self.milliseconds.fetch_add(milliseconds, Ordering::Relaxed);
+    }
+
     /// Decommits fail from now on.
     pub fn refuse_decommits(&self) {
         self.refuse_decommits.store(true, Ordering::Relaxed);
@@ -102,6 +109,10 @@ impl Fake {
 unsafe impl Os for Fake {
     fn page_bytes(&self) -> usize {
         Self::PAGE_BYTES
+    }
+
+    fn milliseconds(&self) -> u64 {
+        self.milliseconds.load(Ordering::Relaxed) as u64
     }
 
     fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {

@@ -49,6 +49,11 @@ pub unsafe trait Os: Sync {
         None
     }
 
+    /// Milliseconds since some moment, never 0 and never less than before; 0 where there is no clock.
+    fn milliseconds(&self) -> u64 {
+        0
+    }
+
     /// Reserves `bytes` of address space at a multiple of `align` (a power of two). The range is
     /// neither readable nor writable and costs no memory. `None` if the address space or its limit
     /// (`RLIMIT_AS`) is exhausted.

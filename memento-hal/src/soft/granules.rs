@@ -148,6 +148,7 @@ impl<O: Os> Heap<O> {
         block.dirty |= taken;
         self.link_block(first);
         self.free_dirty -= again;
+        self.idle.note(self.free_dirty);
         self.spans += 1;
         let start = first + at as Granule;
         for i in 0..count as Granule {
@@ -181,6 +182,7 @@ impl<O: Os> Heap<O> {
         self.unlink_block(first);
         self.block(first).free |= mask((start - first) as usize, count);
         self.link_block(first);
+        self.note_freed();
     }
 
     /// Empties a granule's list and closes the granule.
@@ -195,11 +197,30 @@ impl<O: Os> Heap<O> {
 
     /// Gives the memory of free granules back to the system; returns the number of bytes.
     pub(super) fn decommit_free(&mut self) -> usize {
+        let bytes = self.decommit_free_from(0);
+        self.decommit_huge_tail();
+        self.stuck = self.free_dirty;
+        bytes
+    }
+
+    /// Gives back the memory of free granules at the top: of at least so many, if there are.
+    pub(super) fn decommit_top(&mut self, count: Granule) {
+        let (mut first, mut found) = (self.granules, 0);
+        while first > 0 && found < count {
+            first -= GRANULES_PER_BLOCK as Granule;
+            let block = self.block(first);
+            found += (block.free & block.dirty).count_ones();
+        }
+        self.decommit_free_from(first);
+        self.stuck = self.stuck.min(self.free_dirty);
+    }
+
+    /// Gives back the memory of free granules from the block at `first` on; returns the number of bytes.
+    fn decommit_free_from(&mut self, mut first: Granule) -> usize {
         let page = self.region().os().page_bytes();
         let mut bytes = 0;
         // Neighbouring ranges are given back with one call.
         let mut run: Option<(usize, usize)> = None;
-        let mut first = 0;
         while first < self.granules {
             // SAFETY: the entry of a block below the limit.
             let huge = unsafe { (*self.span(first)).huge };
@@ -218,10 +239,7 @@ impl<O: Os> Heap<O> {
             }
             first += GRANULES_PER_BLOCK as Granule;
         }
-        bytes += self.decommit(run, page);
-        self.decommit_huge_tail();
-        self.stuck = self.free_dirty;
-        bytes
+        bytes + self.decommit(run, page)
     }
 
     /// Granules that may have memory behind them.

@@ -12,6 +12,7 @@
 //!   and of the spans the bin and the first granule.
 
 use super::bin::{BIN_SLOTS, Bin};
+use super::idle::Idle;
 use super::keep::Left;
 use super::layout::{COUNTDOWNS_OFFSET, GRANULE_SHIFT, HEAP_OFFSET, LISTS_OFFSET, OBJECTS_OFFSET};
 use super::mailbox::{Link, Mailbox};
@@ -83,6 +84,8 @@ pub struct Heap<O: Os = Linux> {
     /// to give them back left.
     pub(super) free_dirty: u32,
     pub(super) stuck: u32,
+    /// What was not needed of late.
+    pub(super) idle: Idle,
     /// The next heap of the same thread, when this one's slot is full.
     pub(super) next: *mut Heap<O>,
     /// Mail that was taken and not read yet, and how many objects of it were.
@@ -157,6 +160,7 @@ impl<O: Os> Heap<O> {
             spans: 0,
             free_dirty: 0,
             stuck: 0,
+            idle: Idle::NONE,
             next: null_mut(),
             mail: null_mut(),
             mail_read: 0,

@@ -22,7 +22,8 @@ cfg_if::cfg_if! {
         mod granules;
         mod hardened;
         mod heap;
-        mod keep;
+        mod idle;
+mod keep;
         mod layout;
         mod lists;
         mod mail;

@@ -162,6 +162,41 @@ fn purge_gives_free_granules_back() {
     });
 }
 
+/// What a second did not need is given back when more becomes free after it, but for 4 MiB.
+#[test]
+#[cfg(not(miri))]
+fn what_was_not_needed_for_a_while_is_given_back() {
+    let os = Fake::new();
+    os.limit_reservations(1 << 30);
+    let soft = Soft::new(os);
+    with_heap(&soft, |heap| {
+        let fill = |heap: &mut Heap<Fake>, bytes: usize| -> Vec<_> {
+            (0..bytes / 16_000).map(|_| heap.alloc(bin(16_000)).unwrap()).collect()
+        };
+        let free = |heap: &mut Heap<Fake>, objects: Vec<NonNull<u8>>| {
+            for object in objects {
+                // SAFETY: allocated above, not used afterwards.
+                unsafe { heap.give_back(object).unwrap() };
+            }
+        };
+        const MIB: usize = 1 << 20;
+        heap.region().os().wait(1);
+        let peak = fill(heap, 20 * MIB);
+        free(heap, peak);
+        assert!(heap.dirty_bytes() >= 20 * MIB, "the first period has begun");
+        // A second in which it became so much, and one of which it is known.
+        for _ in 0..6 {
+            let some = fill(heap, 6 * MIB);
+            heap.region().os().wait(400);
+            free(heap, some);
+        }
+        let left = heap.dirty_bytes();
+        assert!((10 * MIB..13 * MIB).contains(&left), "6 MiB were needed, 4 may stay: {left}");
+        heap.region().os().wait(5000);
+        assert_eq!(heap.dirty_bytes(), left, "nothing becomes free, nothing is done");
+    });
+}
+
 #[test]
 fn misuse_that_the_fast_path_sees() {
     let soft = fake();
