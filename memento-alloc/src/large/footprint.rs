@@ -6,12 +6,15 @@
 use super::pages::Pages;
 use memento_hal::os::Os;
 
-/// What may be kept in any case, as far as the program had that much in use.
-const KEPT_ANYWAY: usize = 32 << 20;
+/// What may be kept in any case, as far as the program had that much in use, …
+const KEPT_ANYWAY: usize = 64 << 20;
 /// … and this share of the level.
 const KEPT_SHARE: usize = 8;
-/// How far beyond the level live and kept pages together may go: this share of it.
+/// How far beyond the level live and kept pages together may go: this share of it, …
 const SLACK_SHARE: usize = 8;
+/// … and half of the level in all, little by little, from so many bytes on: then objects of many sizes would
+/// have huge pages given back and faulted in again, since none of the kept runs is long enough.
+const AMPLE_FROM: usize = 8 << 20;
 /// Each free lowers the level by this share of its bytes.
 const FORGET_SHARE: usize = 64;
 
@@ -40,12 +43,24 @@ impl Level {
         self.level = self.live.max(self.level - bytes / FORGET_SHARE);
     }
 
-    /// Most bytes to keep: with those in use hardly more than the program had in use itself, so
-    /// that its peak hardly rises; and not much for ever of a peak that does not come back.
-    pub fn most_kept(&self) -> usize {
-        let room = self.level + self.level / SLACK_SHARE - self.live;
-        room.min(KEPT_ANYWAY.max(self.level / KEPT_SHARE))
+    /// Most bytes to keep. With those in use not much more than the program had in use itself, so that
+    /// its peak hardly rises; and not much for ever of a peak that does not come back.
+    pub fn most_kept(&self) -> MostKept {
+        let most = KEPT_ANYWAY.max(2 * self.live).max(self.level / KEPT_SHARE);
+        let ample = self.level.saturating_sub(AMPLE_FROM) / 8 * 3;
+        let slack = self.level / SLACK_SHARE + ample;
+        let whole = self.level + slack - self.live;
+        MostKept { whole: most.min(whole), parts: most.min(whole + slack) }
     }
+}
+
+/// See [`Level::most_kept`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct MostKept {
+    /// Beyond this, whole huge pages are given back, and small ones.
+    pub whole: usize,
+    /// Beyond this, parts of huge pages too.
+    pub parts: usize,
 }
 
 /// Pages of an object that are looked at.
@@ -146,25 +161,35 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[test]
-    fn what_is_kept_fills_up_to_the_level() {
+    fn what_is_kept_fills_up_to_the_level_and_a_part_of_it() {
         let mut level = Level::new();
-        level.rise(16 * MIB);
-        assert_eq!(level.most_kept(), 2 * MIB);
+        level.rise(8 * MIB);
+        assert_eq!(level.most_kept(), MostKept { whole: MIB, parts: 2 * MIB });
+        level.rise(8 * MIB);
+        assert_eq!(level.most_kept(), MostKept { whole: 5 * MIB, parts: 10 * MIB });
         level.fall(8 * MIB);
-        assert!((9 * MIB..=10 * MIB).contains(&level.most_kept()));
+        assert!((12 * MIB..=13 * MIB).contains(&level.most_kept().whole));
     }
 
     #[test]
     fn a_peak_that_does_not_come_back_is_forgotten() {
         let mut level = Level::new();
         level.rise(800 * MIB);
-        level.fall(800 * MIB);
-        assert!((90 * MIB..=100 * MIB).contains(&level.most_kept()), "a share of the peak");
+        level.fall(700 * MIB);
+        assert_eq!(level.most_kept().parts, 200 * MIB, "twice of what is in use");
+        level.fall(100 * MIB);
+        assert!((90 * MIB..=100 * MIB).contains(&level.most_kept().parts), "a share of the peak");
         for _ in 0..1000 {
-            level.rise(64 * MIB);
-            level.fall(64 * MIB);
+            level.rise(MIB);
+            level.fall(MIB);
         }
-        assert!((63 * MIB / 2..=32 * MIB).contains(&level.most_kept()));
+        assert!((90 * MIB..=100 * MIB).contains(&level.most_kept().parts), "not by small ones");
+        for _ in 0..10_000 {
+            level.rise(16 * MIB);
+            level.fall(16 * MIB);
+        }
+        let forgotten = level.most_kept();
+        assert!(forgotten.whole <= 24 * MIB && forgotten.parts <= 32 * MIB, "{forgotten:?}");
     }
 
     #[test]

@@ -1,24 +1,31 @@
 //! Large objects: runs of pages, described in a table apart from them.
 //!
-//! Fresh pages are dear: a system call, and a page fault each. So pages that were freed are kept for
-//! the next objects, which take what they need of a run and leave the rest, or have the longest run
-//! moved to where there is room for more: moving pages costs a hundredth of touching fresh ones. How
-//! much is kept is bounded by what the program uses itself ([`footprint`]), and all of it is given
-//! back on purge, or when the system refuses memory.
+//! They lie side by side in one range of addresses ([`area`]). Fresh pages are dear, a page fault each, so pages
+//! that were freed are kept for the next objects ([`runs`]), which take the shortest run that holds them, or
+//! lie across runs with memory and without. How much is kept is bounded by what the program uses itself
+//! ([`footprint`]); what is more is given back, oldest first, and all of it on purge, or when the system
+//! refuses memory. An object grows where it is if what follows is free; else its pages are moved, or
+//! copied onto pages that are there.
+//!
+//! Where there is no area, or an object is too large for it, it has a mapping of its own.
 //!
 //! An address that is not in the table is not ours.
 
+mod area;
 mod footprint;
 mod pages;
+mod runs;
 mod table;
 mod zero;
 
+use area::Area;
 use core::ptr::NonNull;
 use footprint::{Habit, Level};
 use memento_hal::lock::{ForkLock, this_thread};
 use memento_hal::os::Os;
+use pages::AREA;
 pub(crate) use pages::Pages;
-use pages::{Kept, Surplus};
+use runs::{Cut, Runs};
 pub(crate) use table::{Backing, Table};
 
 /// Bytes of a huge page. Only speed depends on it.
@@ -26,10 +33,8 @@ const HUGE_BYTES: usize = 2 << 20;
 /// Zeros of so many bytes come from fresh pages, and those are not kept: so large a table is often used
 /// here and there, and writing zeros to all of it costs as much as touching an eighth of it.
 const APART_BYTES: usize = 32 << 20;
-/// Objects of so many bytes on huge pages get them whole.
-const WHOLE_MIN: usize = 4 * HUGE_BYTES;
-/// A kept run is moved to the front of an object that is at most so many times as long.
-const FRONT_SHARE: usize = 8;
+/// A huge page may reach beyond what is used of the area by this share of it: the next object has the rest.
+const AHEAD_SHARE: usize = 8;
 
 /// The large objects of a process.
 #[derive(Debug)]
@@ -54,9 +59,13 @@ pub struct LargeUsage {
 #[derive(Debug)]
 struct State {
     table: Table,
-    kept: Kept,
+    area: Area,
+    /// What of the area below its top is free, and of other mappings.
+    free: Runs,
     /// Number of the latest mapping.
     mappings: u32,
+    /// No page that lies lower is huge.
+    huge_from: usize,
     /// Start of the latest object on fresh pages.
     latest: Option<NonNull<u8>>,
     level: Level,
@@ -82,8 +91,10 @@ impl<O: Os> Large<O> {
     pub const fn new(os: O) -> Self {
         let state = State {
             table: Table::new(),
-            kept: Kept::new(),
-            mappings: 0,
+            area: Area::new(),
+            free: Runs::new(),
+            mappings: AREA,
+            huge_from: usize::MAX,
             latest: None,
             level: Level::new(),
             habit: Habit::new(),
@@ -187,14 +198,44 @@ impl<O: Os> Large<O> {
     fn locked<R>(&self, work: impl FnOnce(&O, &mut State, &mut Surplus) -> Option<R>) -> Option<R> {
         let mut surplus = Surplus::new();
         let result = self.state.with(this_thread(), |state| work(&self.os, state, &mut surplus));
-        surplus.release(&self.os);
+        for run in surplus.runs.into_iter().flatten() {
+            if give_back(&self.os, &run) {
+                self.state.with(this_thread(), |state| state.add_clean(&self.os, run));
+            }
+        }
         result?
     }
 }
 
+/// Runs that are to be given back to the system, once the lock is open.
+#[derive(Debug)]
+struct Surplus {
+    runs: [Option<Pages>; 8],
+}
+
+impl Surplus {
+    const fn new() -> Self {
+        Self { runs: [None; 8] }
+    }
+}
+
+/// Gives the memory of pages that are in no object and no run back to the system; whether they are still
+/// ours, and read as zero.
+fn give_back(os: &impl Os, run: &Pages) -> bool {
+    // SAFETY: pages of a mapping of ours that nobody uses. Locked ones can only be given back with their
+    // addresses.
+    unsafe {
+        if run.mapping == AREA && os.decommit(run.start, run.bytes) {
+            return true;
+        }
+        os.release(run.start, run.bytes);
+    }
+    false
+}
+
 impl State {
     fn usage(&self) -> LargeUsage {
-        LargeUsage { kept_bytes: self.kept.bytes(), ..self.usage }
+        LargeUsage { kept_bytes: self.free.kept(), ..self.usage }
     }
 
     fn allocate(
@@ -205,20 +246,16 @@ impl State {
         zeroed: bool,
         surplus: &mut Surplus,
     ) -> Option<Served> {
-        if !self.table.reserve(os) {
+        if !self.table.reserve(os) || !self.free.reserve(os) {
             return None;
         }
-        let apart = zeroed && bytes >= APART_BYTES;
-        let kept = if apart { None } else { self.kept.take(bytes, align) };
-        let served = match kept {
-            Some(pages) => {
-                Served { pages, backing: Backing::Known, used: pages.bytes, populate: 0 }
-            }
-            None if apart => {
-                let pages = self.map_fresh(os, bytes, align, surplus)?;
-                Served { pages, backing: Backing::Apart, used: 0, populate: 0 }
-            }
-            None => self.map(os, bytes, align, zeroed, surplus)?,
+        let served = if zeroed && bytes >= APART_BYTES {
+            let pages = self.map(os, bytes, align)?;
+            Served { pages, backing: Backing::Apart, used: 0, populate: 0 }
+        } else if let Some(pages) = self.free.take_kept(bytes, align) {
+            Served { pages, backing: Backing::Known, used: pages.bytes, populate: 0 }
+        } else {
+            self.take_fresh(os, bytes, align, zeroed)?
         };
         self.table.put(served.pages, served.backing);
         self.usage.objects += 1;
@@ -228,69 +265,65 @@ impl State {
     }
 
     /// Pages of which at least a part is fresh.
-    fn map(
+    fn take_fresh(
         &mut self,
         os: &impl Os,
         bytes: usize,
         align: usize,
         zeroed: bool,
-        surplus: &mut Surplus,
     ) -> Option<Served> {
         self.learn_from_latest(os);
         let sure = !zeroed && self.habit.is_sure(bytes);
-        let huge = sure && bytes >= HUGE_BYTES;
-        if align == os.page_bytes()
-            && let Some(front) = self.kept.take_longest(bytes / FRONT_SHARE)
-        {
-            // SAFETY: the run lies in one mapping, and nobody uses it.
-            match unsafe { os.remap(front.start, front.bytes, bytes) } {
-                Some(start) => {
-                    let pages = Pages { start, bytes, mapping: self.next_mapping() };
-                    if huge {
-                        // SAFETY: mapped just now.
-                        unsafe { os.advise_huge(start, bytes) };
-                    }
-                    let backing = Backing::Known;
-                    return Some(Served { pages, backing, used: front.bytes, populate: 0 });
-                }
-                // It will not be moved next time either.
-                None => surplus.add(os, front),
-            }
-        }
-        let (length, align) = if huge {
-            // The last huge page whole, if that is little for the object: the next has the rest of it.
-            let whole = bytes.next_multiple_of(HUGE_BYTES);
-            (if bytes >= WHOLE_MIN { whole } else { bytes }, align.max(HUGE_BYTES))
-        } else {
-            (bytes, align)
+        let cut = self.take_from_area(os, bytes, align);
+        let Cut { pages, used, .. } = match cut {
+            Some(cut) => cut,
+            None => Cut { pages: self.map(os, bytes, align)?, used: 0, kept: false },
         };
-        let mut pages = self.map_fresh(os, length, align, surplus)?;
-        if huge {
-            // SAFETY: mapped just now.
-            unsafe { os.advise_huge(pages.start, length) };
+        if sure {
+            self.back_by_huge_pages(os, &pages);
         }
-        if length > bytes {
-            let rest = pages.split(bytes);
-            surplus.extend(os, self.kept.add(rest));
-        }
-        let populate = if sure && !huge { bytes } else { 0 };
-        // What is populated would look used whatever becomes of it.
-        let backing = if zeroed || populate > 0 { Backing::Known } else { Backing::Fresh };
+        let populate = if sure && bytes < HUGE_BYTES { bytes } else { 0 };
+        // What is populated would look used whatever becomes of it, as what was used before does.
+        let fresh = !zeroed && populate == 0 && used == 0;
+        let backing = if fresh { Backing::Fresh } else { Backing::Known };
         self.latest = Some(pages.start);
-        Some(Served { pages, backing, used: 0, populate })
+        Some(Served { pages, backing, used, populate })
     }
 
-    /// A mapping.
-    fn map_fresh(
-        &mut self,
-        os: &impl Os,
-        bytes: usize,
-        align: usize,
-        surplus: &mut Surplus,
-    ) -> Option<Pages> {
+    /// An object in the area: in the smallest room that holds it, or at the top.
+    fn take_from_area(&mut self, os: &impl Os, bytes: usize, align: usize) -> Option<Cut> {
+        if let Some(cut) = self.free.take(bytes, align) {
+            return Some(cut);
+        }
+        let top = self.area.first_free(os)?;
+        let lowest = self.free.room_before(top, AREA).unwrap_or(top);
+        let start = lowest.checked_next_multiple_of(align)?;
+        let raised = self.area.raise(os, start.checked_add(bytes)?)?;
+        self.free.add(raised, false);
+        self.free.take(bytes, align)
+    }
+
+    /// Has fresh pages that are sure to be used, and the rest of their last huge page if that is little, be
+    /// huge.
+    fn back_by_huge_pages(&mut self, os: &impl Os, pages: &Pages) {
+        let end = pages.end().next_multiple_of(HUGE_BYTES);
+        let ahead = end.saturating_sub(self.area.top());
+        let reaches = pages.mapping == AREA
+            && ahead <= self.area.used() / AHEAD_SHARE
+            && self.area.reaches(os, end);
+        let bytes = if reaches { end - pages.address() } else { pages.bytes };
+        let whole = Pages { bytes, ..*pages }.whole(HUGE_BYTES);
+        if whole.bytes > 0 {
+            self.huge_from = self.huge_from.min(whole.address());
+            // SAFETY: committed: an object's pages are, and the area as far as it reaches.
+            unsafe { os.advise_huge(whole.start, whole.bytes) };
+        }
+    }
+
+    /// A mapping of its own.
+    fn map(&mut self, os: &impl Os, bytes: usize, align: usize) -> Option<Pages> {
         let start = os.map(bytes, align).or_else(|| {
             // What is kept may be what is missing.
-            surplus.release(os);
             self.drop_kept(os);
             os.map(bytes, align)
         })?;
@@ -313,66 +346,118 @@ impl State {
         match backing {
             Backing::Known => {}
             Backing::Fresh => self.habit.learn_at_end(os, &pages),
-            Backing::Apart => return surplus.add(os, pages),
+            Backing::Apart => return self.surrender(os, pages, surplus),
         }
-        surplus.extend(os, self.kept.add(pages));
-        self.trim(os, surplus);
+        if self.free.reserve(os) {
+            self.free.add(pages, true);
+            self.trim(os, surplus);
+        } else {
+            // There is nowhere to note where they are.
+            // SAFETY: pages of a mapping of ours that nobody uses.
+            unsafe { os.release(pages.start, pages.bytes) };
+        }
+    }
+
+    /// Puts pages onto the list of what is given back; if that is full, gives them back at once.
+    fn surrender(&mut self, os: &impl Os, pages: Pages, surplus: &mut Surplus) {
+        match surplus.runs.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(pages),
+            None if give_back(os, &pages) => self.add_clean(os, pages),
+            None => {}
+        }
+    }
+
+    /// Notes that pages of the area are free and read as zero. They lower the top if they are next to it.
+    fn add_clean(&mut self, os: &impl Os, pages: Pages) {
+        if !self.free.reserve(os) {
+            // SAFETY: as above.
+            return unsafe { os.release(pages.start, pages.bytes) };
+        }
+        self.free.add(pages, false);
+        if let Some(clean) = self.free.take_clean_before(self.area.top()) {
+            self.area.lower(&clean);
+        }
     }
 
     /// Keeps no more than is worth it.
     fn trim(&mut self, os: &impl Os, surplus: &mut Surplus) {
-        let most = self.level.most_kept();
-        while self.kept.bytes() > most {
-            let over = self.kept.bytes() - most;
-            // What is left of a huge page keeps all of it in memory.
-            let Some(run) = self.kept.take_oldest(over, HUGE_BYTES) else { return };
-            surplus.add(os, run);
+        // A part of a huge page keeps all of it in memory, so parts go only if there are many.
+        let (page, most) = (os.page_bytes(), self.level.most_kept());
+        for (huge, most) in [(HUGE_BYTES, most.whole), (page, most.parts)] {
+            while self.free.kept() > most {
+                let over = self.free.kept() - most;
+                let unit = |run: &Pages| if run.end() <= self.huge_from { page } else { huge };
+                let Some(run) = self.free.take_oldest(over, unit) else { break };
+                self.surrender(os, run, surplus);
+            }
         }
-        let now = self.usage.bytes + self.kept.bytes();
+        let now = self.usage.bytes + self.free.kept();
         self.usage.peak_bytes = self.usage.peak_bytes.max(now);
     }
 
     fn grow(
         &mut self,
         os: &impl Os,
-        mut pages: Pages,
+        pages: Pages,
         backing: Backing,
         needed: usize,
         align: usize,
         surplus: &mut Surplus,
     ) -> Option<NonNull<u8>> {
-        let old = pages.bytes;
-        let page = os.page_bytes();
-        if let Some(behind) = self.kept.take_behind(&pages, needed - old) {
-            pages.bytes += behind.bytes;
-            self.table.put(pages, backing);
-            self.count_in(behind.bytes, backing);
-            self.trim(os, surplus);
-            return Some(pages.start);
-        }
-        // Copying onto pages that are there is cheaper than many fresh ones.
-        let by_much = needed - old >= old / 4;
-        if align > page || (by_much && self.kept.has(needed, page)) {
+        if !self.free.reserve(os) {
             return None;
         }
-        // A program that grows an object step by step does so again: an eighth more address space,
-        // which costs no memory until it is touched, saves system calls.
-        let bytes = needed.checked_add((needed / 8).next_multiple_of(page))?;
-        // SAFETY: the object's pages lie in one mapping. If they move, the caller tells its user so.
-        let start = unsafe { os.remap(pages.start, old, bytes) }?;
-        self.table.remove(pages.start);
-        let now = Pages { start, bytes, mapping: self.next_mapping() };
         // What was filled before it grew will be filled again.
-        let filled = Pages { bytes: old - old / 8, ..now };
-        let sure = self.habit.learn_early(os, &filled);
-        if sure && bytes >= HUGE_BYTES {
-            // SAFETY: mapped just now.
-            unsafe { os.advise_huge(start, bytes) };
+        let filled = Pages { bytes: pages.bytes - pages.bytes / 8, ..pages };
+        let now = match self.extend(os, &pages, needed) {
+            Some(now) => now,
+            // Copying onto pages that are there is cheaper than many fresh ones.
+            None if needed - pages.bytes >= pages.bytes / 4 && self.free.has_kept(needed) => {
+                return None;
+            }
+            None if align > os.page_bytes() => return None,
+            None => self.move_to_grow(os, &pages, needed)?,
+        };
+        let filled = Pages { start: now.start, ..filled };
+        if self.habit.learn_early(os, &filled) {
+            let mut fresh = now;
+            self.back_by_huge_pages(os, &fresh.split(pages.bytes));
         }
         self.table.put(now, backing);
-        self.count_in(bytes - old, backing);
+        self.count_in(now.bytes - pages.bytes, backing);
         self.trim(os, surplus);
-        Some(start)
+        Some(now.start)
+    }
+
+    /// The pages, and as many as are missing behind them.
+    fn extend(&mut self, os: &impl Os, pages: &Pages, needed: usize) -> Option<Pages> {
+        let missing = needed - pages.bytes;
+        let behind = self.free.behind(pages);
+        if behind < missing {
+            if pages.mapping != AREA || pages.end() + behind != self.area.top() {
+                return None;
+            }
+            let raised = self.area.raise(os, pages.end() + missing)?;
+            self.free.add(raised, false);
+        }
+        self.free.take_behind(pages, missing);
+        Some(Pages { bytes: needed, ..*pages })
+    }
+
+    /// Moves an object's pages to where there is room for more. What was its place is free and clean, if nobody
+    /// was quicker.
+    fn move_to_grow(&mut self, os: &impl Os, pages: &Pages, needed: usize) -> Option<Pages> {
+        // A program that grows an object step by step does so again: an eighth more address space,
+        // which costs no memory until it is touched, saves system calls.
+        let bytes = needed.checked_add((needed / 8).next_multiple_of(os.page_bytes()))?;
+        // SAFETY: the object's pages lie in one mapping, or else the system refuses. If they move, the
+        // caller tells its user so.
+        let start = unsafe { os.remap(pages.start, pages.bytes, bytes) }?;
+        self.table.remove(pages.start);
+        if pages.mapping == AREA && os.map_again(pages.start, pages.bytes) {
+            self.add_clean(os, *pages);
+        }
+        Some(Pages { start, bytes, mapping: self.next_mapping() })
     }
 
     fn shrink(
@@ -405,20 +490,20 @@ impl State {
     }
 
     /// A number for a mapping. Should one come twice after four thousand million, runs of two mappings may
-    /// become one: they would not be moved by one call then, and be given back instead.
+    /// become one: they would not be moved by one call then, but copied.
     fn next_mapping(&mut self) -> u32 {
-        self.mappings = self.mappings.wrapping_add(1);
+        self.mappings = self.mappings.checked_add(1).unwrap_or(AREA + 1);
         self.mappings
     }
 
     /// Gives back everything that is kept; returns bytes.
     fn drop_kept(&mut self, os: &impl Os) -> usize {
-        let bytes = self.kept.bytes();
-        let mut surplus = Surplus::new();
-        while let Some(run) = self.kept.take_longest(0) {
-            surplus.add(os, run);
+        let bytes = self.free.kept();
+        while let Some(run) = self.free.take_oldest(usize::MAX, |_| os.page_bytes()) {
+            if give_back(os, &run) {
+                self.add_clean(os, run);
+            }
         }
-        surplus.release(os);
         bytes
     }
 }

@@ -57,11 +57,13 @@ fn what_is_kept_never_lifts_the_peak_by_much() {
         all[index] = large.allocate(size * MIB, 16, false).unwrap();
         let usage = large.usage();
         live = live.max(usage.bytes);
-        assert!(usage.bytes + usage.kept_bytes <= live + live / 8, "{usage:?}");
+        // Of pieces of huge pages twice the half.
+        assert!(usage.bytes + usage.kept_bytes <= 2 * live, "{usage:?}");
+        assert!(usage.peak_bytes <= live + live / 2, "{usage:?}");
     }
     // SAFETY: as above.
     all.into_iter().for_each(|a| assert!(unsafe { large.free(a) }));
-    assert!(large.usage().kept_bytes <= 48 * MIB);
+    assert!(large.usage().kept_bytes <= 64 * MIB);
     let kept = large.usage().kept_bytes;
     assert!(kept > 0);
     assert_eq!(large.purge(), kept);

@@ -156,6 +156,22 @@ unsafe impl Os for Linux {
         }
     }
 
+    fn map_again(&self, start: NonNull<u8>, bytes: usize) -> bool {
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        // As a reservation has it, so that it becomes one with what is beside it.
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let flags = flags | libc::MAP_FIXED_NOREPLACE;
+        let wanted = start.as_ptr().cast::<libc::c_void>();
+        // SAFETY: nothing that is there is replaced. Kernels before 4.17 take the address for a wish.
+        unsafe {
+            let at = libc::mmap(wanted, bytes, prot, flags, -1, 0);
+            if at != wanted && at != libc::MAP_FAILED {
+                libc::munmap(at, bytes);
+            }
+            at == wanted
+        }
+    }
+
     unsafe fn commit(&self, start: NonNull<u8>, bytes: usize) -> bool {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the caller vouches that the range is a reservation of ours.
@@ -279,6 +295,27 @@ mod tests {
             os.release(moved, new);
             os.release(at, page);
             os.release(start.add(old), old - page);
+        }
+    }
+
+    #[test]
+    fn a_range_that_was_moved_away_can_be_had_again_unless_it_is_taken() {
+        let os = Linux;
+        let page = os.page_bytes();
+        let at = os.reserve(4 * page, page).unwrap();
+        // SAFETY: reserved just now and used by this test alone.
+        unsafe {
+            assert!(os.commit(at, 3 * page));
+            let middle = at.add(page);
+            middle.write(7);
+            assert!(!os.map_again(middle, page), "it is still there");
+            assert_eq!(middle.read(), 7);
+            let moved = os.remap(middle, page, 2 * page).unwrap();
+            assert_eq!(moved.read(), 7);
+            // Another test may have been given the address meanwhile.
+            let again = os.map_again(middle, page);
+            assert!(!again || middle.read() == 0);
+            os.release(moved, 2 * page);
         }
     }
 

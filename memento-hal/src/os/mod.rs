@@ -84,6 +84,14 @@ pub unsafe trait Os: Sync {
         None
     }
 
+    /// Maps a range anew that [`Os::remap`] has moved pages out of: committed, and zero. `false` if that
+    /// cannot be, for one because somebody else was given the addresses meanwhile.
+    #[must_use]
+    fn map_again(&self, start: NonNull<u8>, bytes: usize) -> bool {
+        let _ = (start, bytes);
+        false
+    }
+
     /// Makes a reserved range readable and writable. Pages are zero on first touch.
     /// `false` if the system refuses (`vm.overcommit_memory=2`, limits); the range is unchanged then.
     ///
