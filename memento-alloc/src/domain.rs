@@ -7,7 +7,6 @@ use crate::observer::Observer;
 use crate::page_conf;
 use core::ffi::c_void;
 use core::ptr::NonNull;
-use memento_hal::geometry::SMALL_MAX;
 use memento_hal::soft::{HEAP_MAX, Heap, PagePolicy, Soft};
 use memento_hal::{Hal, ProcessHal};
 
@@ -86,9 +85,6 @@ impl<O: Observer> Memento<Soft, O> {
     /// Makes an object hold `size` bytes, more than 0, or has `other` do so for what is not memento's.
     /// Null with `ENOMEM` if there is no memory; the object is as before then.
     ///
-    /// Unlike C's `realloc` it leaves an object where it is as long as no more than a quarter
-    /// would be wasted: such objects are never freed by their size.
-    ///
     /// # Safety
     /// As [`Memento::free_or`] if it succeeds, and `object` is not null.
     #[inline]
@@ -98,40 +94,14 @@ impl<O: Observer> Memento<Soft, O> {
         size: usize,
         other: unsafe fn(NonNull<u8>, usize) -> *mut c_void,
     ) -> *mut c_void {
-        let heap = Soft::current_or_none();
-        // SAFETY: the pointer is this thread's heap or the empty one, which has no objects.
-        let bin = unsafe {
-            match Heap::has(heap, object.as_ptr()) {
-                _ if O::OBSERVES => None,
-                // Nearly always: this way takes a third of the instructions of the other.
-                true => Heap::bin_at(heap, object.as_ptr()),
-                false => Soft::instance().bin_of(object).ok(),
-            }
-        };
-        let Some(bin) = bin else {
-            // SAFETY: the caller's. Misuse ends the process in `realloc`.
-            return unsafe {
-                if self.owns(object) {
-                    c::realloc(self, object.as_ptr().cast(), size)
-                } else {
-                    other(object, size)
-                }
-            };
-        };
-        let old = bin.size();
-        let least = if old <= SMALL_MAX { old - old / 4 } else { old / 2 };
-        if (least..=old).contains(&size) {
-            return object.as_ptr().cast();
-        }
-        let new = c::malloc(self, size);
-        if !new.is_null() {
-            // SAFETY: both objects have this many bytes, and they are two; the old one is the caller's
-            // to give up.
-            unsafe {
-                new.cast::<u8>().copy_from_nonoverlapping(object.as_ptr(), old.min(size));
-                c::free(self, object.as_ptr().cast());
+        // SAFETY: the caller's; the pointer is this thread's heap or the empty one, which has no objects.
+        unsafe {
+            // Nearly always the first, which is much less to do.
+            if Heap::has(Soft::current_or_none(), object.as_ptr()) || self.owns(object) {
+                c::realloc(self, object.as_ptr().cast(), size)
+            } else {
+                other(object, size)
             }
         }
-        new
     }
 }

@@ -30,6 +30,11 @@ use memento_hal::os::Linux;
 use memento_hal::soft::{Bin, HEAP_MAX, Hardened, Heap, Soft};
 use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 
+/// A small object that grows gets room for this share of it more, …
+const AMPLE_SHARE: usize = 8;
+/// … if it stays a small one.
+const AMPLE_MAX: usize = SMALL_MAX - SMALL_MAX / AMPLE_SHARE;
+
 /// A memory allocator for functions that live for milliseconds.
 ///
 /// ```
@@ -417,47 +422,114 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         size: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        // SAFETY: the caller's promises; the old object is read before it is given up.
+        // SAFETY: the caller's promises; the pointer is this thread's heap or an empty one.
         unsafe {
-            let old = self.usable_size(object);
-            let hardened = self.mode.is_hardened();
-            let resized = if hardened { self.resize_hardened(object, size, align) } else { None };
-            let keep = resized.unwrap_or_else(|| {
-                self.fits_in_place(old, size, align) && object.addr().get().is_multiple_of(align)
-            });
-            let moved = if keep {
-                Some(object)
-            } else if old > HEAP_MAX && size > HEAP_MAX {
-                let _errno = KeepErrno::new();
-                self.large.resize(object, size, align)
-            } else {
-                None
-            };
-            if let Some(new) = moved {
-                self.observer.realloc(object, old, new, size);
-                return Some(new);
+            if H::IS_SOFT
+                && !O::OBSERVES
+                && let Some(bin) = Heap::bin_of(Soft::current_or_none(), object.as_ptr())
+            {
+                return self.resize(object, bin.size(), size, align);
             }
-            let Some(new) = self.route(size, align, false) else {
-                // What is to shrink may stay, unless a sized free would look for it elsewhere.
-                let stays = size <= old && size > SMALL_MAX && !hardened;
-                return stays.then_some(object);
-            };
-            new.copy_from_nonoverlapping(object, old.min(size));
-            self.observer.realloc(object, old, new, size);
-            self.release(object, None);
-            Some(new)
+            self.reallocate_elsewhere(object, size, align)
         }
     }
 
-    /// Whether an object of `old` usable bytes stays where it is for `size` bytes: within its bin, and
-    /// above 512 bytes also if it would waste no more than half. Small objects leave their bin
-    /// whenever their size does, since sized frees go by the size alone.
+    /// Resizes an object that is not of the calling thread's heap, or is observed.
+    ///
+    /// # Safety
+    /// As [`Memento::reallocate`].
+    #[inline(never)]
+    unsafe fn reallocate_elsewhere(
+        &self,
+        object: NonNull<u8>,
+        size: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        // SAFETY: the caller's promises.
+        unsafe {
+            let old = self.usable_size(object);
+            if self.mode.is_hardened() {
+                match self.resize_hardened(object, size, align) {
+                    Some(true) => {
+                        self.observer.realloc(object, old, object, size);
+                        return Some(object);
+                    }
+                    Some(false) => return self.copy_to(object, old, size, size, align),
+                    None => {}
+                }
+            }
+            if old > HEAP_MAX && size > HEAP_MAX {
+                let _errno = KeepErrno::new();
+                if let Some(new) = self.large.resize(object, size, align) {
+                    self.observer.realloc(object, old, new, size);
+                    return Some(new);
+                }
+            }
+            self.resize(object, old, size, align)
+        }
+    }
+
+    /// Resizes an object of `old` usable bytes in place, or by copying.
+    ///
+    /// # Safety
+    /// As [`Memento::reallocate`].
+    #[inline]
+    unsafe fn resize(
+        &self,
+        object: NonNull<u8>,
+        old: usize,
+        size: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        // SAFETY: the caller's promises.
+        unsafe {
+            if self.fits_in_place(old, size, align) && object.addr().get().is_multiple_of(align) {
+                self.observer.realloc(object, old, object, size);
+                return Some(object);
+            }
+            // What grows by a little does so again. Above the small sizes their steps leave as much room.
+            let grows = H::IS_SOFT && size > old && size <= AMPLE_MAX;
+            let ample = if grows { size + size / AMPLE_SHARE } else { size };
+            self.copy_to(object, old, size, ample, align)
+        }
+    }
+
+    /// Copies an object of `old` usable bytes to one of `ample`, which is `size` or more.
+    ///
+    /// # Safety
+    /// As [`Memento::reallocate`].
+    unsafe fn copy_to(
+        &self,
+        object: NonNull<u8>,
+        old: usize,
+        size: usize,
+        ample: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        let Some(new) = self.route(ample, align, false) else {
+            // What is to shrink may stay, unless a sized free would look for it elsewhere.
+            let stays = size <= old && size > SMALL_MAX && !self.mode.is_hardened();
+            return stays.then_some(object);
+        };
+        // SAFETY: the caller's promises; the old object is read before it is given up.
+        unsafe {
+            new.copy_from_nonoverlapping(object, old.min(size));
+            self.observer.realloc(object, old, new, size);
+            self.release(object, None);
+        }
+        Some(new)
+    }
+
+    /// Whether an object of `old` usable bytes stays where it is for `size` bytes: within its bin, or if it
+    /// would waste no more than a quarter, above 512 bytes half. With hardware, small objects leave their
+    /// bin whenever their size does, since sized frees go by the size alone.
     fn fits_in_place(&self, old: usize, size: usize, align: usize) -> bool {
         if size > old || old > HEAP_MAX {
             return false;
         }
-        let same_bin = Bin::for_request(size, align).is_some_and(|bin| bin.size() == old);
-        same_bin || (size > SMALL_MAX && size >= old / 2)
+        let least = if size > SMALL_MAX { old / 2 } else { old - old / 4 };
+        (size >= least && (H::IS_SOFT || size > SMALL_MAX))
+            || Bin::for_request(size, align).is_some_and(|bin| bin.size() == old)
     }
 
     /// Gives back to the system what the calling thread and the process have free. Returns bytes.

@@ -234,6 +234,36 @@ fn a_fork_child_allocates_whatever_other_threads_were_doing() {
 }
 
 #[test]
+fn what_grows_by_a_little_moves_seldom_and_what_shrinks_by_a_little_stays() {
+    let layout = |size| Layout::from_size_align(size, 8).unwrap();
+    // SAFETY: each layout is the one of the last request.
+    unsafe {
+        let mut object = ALLOCATOR.alloc(layout(64));
+        let mut moves = 0;
+        for size in (72..=448).step_by(8) {
+            let grown = ALLOCATOR.realloc(object, layout(size - 8), size);
+            moves += usize::from(grown != object);
+            object = grown;
+        }
+        // An eighth each time would be 17.
+        assert!((8..=20).contains(&moves), "{moves} moves in 48 steps");
+        ALLOCATOR.dealloc(object, layout(448));
+        for size in [400, 4000] {
+            let object = ALLOCATOR.alloc(layout(size));
+            let less = size - size / 5;
+            assert_eq!(ALLOCATOR.realloc(object, layout(size), less), object);
+            let little = ALLOCATOR.realloc(object, layout(less), size / 3);
+            assert_ne!(little, object);
+            // It takes no memory away from the others that a larger one was asked for before.
+            let next = ALLOCATOR.alloc(layout(size));
+            assert_eq!(next, object);
+            ALLOCATOR.dealloc(next, layout(size));
+            ALLOCATOR.dealloc(little, layout(size / 3));
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_had_is_null() {
     for size in [isize::MAX as usize - 8, 1 << 46, 1 << 60] {
         let layout = Layout::from_size_align(size & !7, 8).unwrap();

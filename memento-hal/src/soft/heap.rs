@@ -348,18 +348,24 @@ impl<O: Os> Heap<O> {
         unsafe { offset.rotate_right(3) < (*this).limit }
     }
 
-    /// The bin of an object of this heap; `None` if there is none at the address.
+    /// The bin of an object of this heap. `None` if it is none; and where it says that an object starts,
+    /// one may have been freed.
     ///
     /// # Safety
-    /// The calling thread has the heap, and [`Heap::has`] said that the address is of its objects.
+    /// `this` is a heap.
     #[inline(always)]
-    pub unsafe fn bin_at(this: *mut Self, object: *mut u8) -> Option<Bin> {
-        let offset = object.addr().wrapping_sub(this.wrapping_byte_add(TO_OBJECTS).addr());
-        // SAFETY: the caller's; below the limit every granule has an entry. Nobody else writes to it.
+    pub unsafe fn bin_of(this: *mut Self, object: *mut u8) -> Option<Bin> {
+        // SAFETY: the caller's; below the limit every granule has an entry.
         unsafe {
-            let span = span_at((*this).slot, offset >> GRANULE_SHIFT);
-            let start = (offset >> GRANULE_SHIFT) - (*span).back() as usize;
-            Bin::new((*span).bin()).filter(|bin| bin.starts_at(offset - (start << GRANULE_SHIFT)))
+            if !Self::has(this, object) {
+                return None;
+            }
+            let offset = object.addr() - this.wrapping_byte_add(TO_OBJECTS).addr();
+            let granule = offset >> GRANULE_SHIFT;
+            let span = span_at((*this).slot, granule);
+            let start = granule - (*span).back() as usize;
+            let bin = Bin::new((*span).bin())?;
+            bin.starts_at(offset - (start << GRANULE_SHIFT)).then_some(bin)
         }
     }
 
