@@ -76,8 +76,8 @@ impl<O: Os> Heap<O> {
                 continue;
             }
             let block = GRANULES_PER_BLOCK as Granule;
-            if self.growth_left >= block && self.add_block().is_some() {
-                self.growth_left -= block;
+            if (sorted || self.growth_left >= block) && self.add_block().is_some() {
+                self.growth_left = self.growth_left.saturating_sub(block);
                 continue;
             }
             // Sort, whether by plan or because there is nothing more to be had.
@@ -85,7 +85,9 @@ impl<O: Os> Heap<O> {
                 return None;
             }
             self.sort();
-            self.growth_left = growth_allowed(self.granules);
+            // What has yielded so much is worth doing again before the next block.
+            let fruitful = self.free_dirty >= block;
+            self.growth_left = if fruitful { 0 } else { growth_allowed(self.granules) };
             sorted = true;
             // Mail that arrived meanwhile may have filled the list.
             if let Some(object) = self.pop(k) {

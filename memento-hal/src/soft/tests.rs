@@ -5,6 +5,7 @@ use super::*;
 use crate::hal::Hal;
 use crate::object::FreeFault;
 use crate::os::{Fake, Linux, Os};
+use crate::soft::layout::BLOCK_BYTES;
 use crate::soft::process::Soft;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -67,6 +68,24 @@ fn a_heap_that_is_free_again_serves_other_bins_from_the_same_blocks() {
             fill(heap, size, total);
         }
         assert!(heap.dirty_bytes() <= before * 3 / 2 + (1 << 20), "{}", heap.dirty_bytes());
+    });
+}
+
+#[test]
+fn a_heap_does_not_grow_while_its_bins_hold_what_is_free() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        // One size after the other, a granule's worth of each: only what is served from hides it.
+        for round in 0..3 {
+            for bin in Bin::all().take_while(|bin| bin.size() <= 1024) {
+                let all: Vec<_> = (0..8).map(|_| heap.alloc(bin).unwrap()).collect();
+                for object in all {
+                    // SAFETY: allocated above, not used afterwards.
+                    unsafe { heap.give_back(object).unwrap() };
+                }
+            }
+            assert!(heap.dirty_bytes() <= 2 * BLOCK_BYTES, "round {round}");
+        }
     });
 }
 
