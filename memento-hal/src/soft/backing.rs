@@ -41,7 +41,7 @@ impl PagePolicy {
     /// What is used when nothing is set.
     pub const DEFAULT: Self = Self {
         huge_waste: 25,
-        huge_from: 4 << 20,
+        huge_from: 8 << 20,
         process_bytes: 2 << 20,
         footprint: 0,
         populate: 1,
@@ -219,7 +219,7 @@ mod tests {
     fn chunks_are_collapsed_first_and_advised_once_that_wastes_little() {
         use Huge::{Advised, Collapsed};
         let got = grown(PagePolicy::DEFAULT, true);
-        assert_eq!(got, [(Collapsed, 1), (Advised, 2), (Advised, 3), (Advised, 4), (Advised, 5)]);
+        assert_eq!(got, [(Collapsed, 1), (Collapsed, 2), (Advised, 3), (Advised, 4), (Advised, 5)]);
         let known = PagePolicy { footprint: 8 * MIB, ..PagePolicy::DEFAULT };
         let got = grown(known, true);
         assert_eq!(got, (0..6).map(|chunk| (Advised, chunk)).collect::<Vec<_>>());
@@ -230,12 +230,14 @@ mod tests {
     #[test]
     fn a_small_heap_never_outgrows_what_was_touched_by_more_than_the_share() {
         let policy = PagePolicy::DEFAULT;
-        // The first chunk of a small program never; the fourth as soon as three are full.
+        // The first chunk of a small program never; the fourth as soon as three are full, and from 8 MiB on all.
         assert!(!policy.allows(2 * MIB, 0));
         assert!(!policy.allows(4 * MIB, 2 * MIB));
         assert!(policy.allows(4 * MIB, 3 * MIB));
-        assert!(!policy.allows(6 * MIB, 4 * MIB - 1));
-        assert!(policy.allows(6 * MIB, 4 * MIB));
+        assert!(!policy.allows(8 * MIB, 6 * MIB - 1));
+        assert!(policy.allows(8 * MIB, 6 * MIB));
+        assert!(!policy.allows(16 * MIB, 8 * MIB - 1));
+        assert!(policy.allows(16 * MIB, 8 * MIB));
         let step = if cfg!(miri) { 31 * MIB } else { MIB / 8 };
         for touched in (0..200 * MIB).step_by(step) {
             for end in (touched..touched + 60 * MIB).step_by(step) {

@@ -127,7 +127,9 @@ impl Bin {
     const fn choose_span_granules(self) -> usize {
         match self.size() {
             0..=1024 => 1,
-            1025..=8192 => 4,
+            1025..=2048 => 1,
+            2049..=4096 => 2,
+            4097..=8192 => 4,
             size @ ..=MEDIUM_MAX => {
                 let mut granules = 2 * size / GRANULE_BYTES;
                 while !(granules * GRANULE_BYTES).is_multiple_of(size) {
