@@ -83,6 +83,15 @@ impl Left {
         self.kept += if keeps { charge } else { 0 };
         keeps
     }
+
+    /// Notes that an orphan gave memory back: how much it held before, and what remained.
+    pub(super) fn gave_back(&mut self, held: Granule, remained: Granule) {
+        if remained < held {
+            self.held = self.held.max(held);
+            self.given += held - remained;
+            self.remained = remained;
+        }
+    }
 }
 
 impl<O: Os> Region<O> {

@@ -108,7 +108,9 @@ impl<O: Os> Heap<O> {
                 if keeps {
                     heap.stuck = heap.free_dirty;
                 } else {
+                    let held = heap.dirty_granules();
                     heap.decommit_free();
+                    heap.left.gave_back(held, heap.dirty_granules());
                 }
             }
         });

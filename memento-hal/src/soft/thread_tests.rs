@@ -271,6 +271,32 @@ fn waves_of_threads_pay_for_one_wave_and_purge_takes_it_back() {
 
 #[test]
 #[cfg(not(miri))]
+fn what_others_free_of_dead_threads_is_kept_once_it_was_given_back_in_vain() {
+    let soft = soft();
+    let other = soft.attach().unwrap();
+    let mut left = Vec::new();
+    // One object stays: a heap that is free altogether keeps nothing.
+    let core = soft.attach().unwrap();
+    alloc(core, 64_000);
+    // SAFETY: attached above, not used until attached again.
+    unsafe { soft.detach(core) };
+    for _ in 0..4 {
+        let core = soft.attach().unwrap();
+        let all = alloc_all(core, 64_000, 6 << 20);
+        // SAFETY: attached above, not used until attached again.
+        unsafe { soft.detach(core) };
+        for object in all {
+            free(&soft, other, object).unwrap();
+        }
+        // SAFETY: attached to this test.
+        unsafe { soft.sort(other) };
+        left.push(soft.usage().resident_bytes);
+    }
+    assert!(left[0] <= 3 << 20 && left[3] >= 5 << 20, "{left:?}");
+}
+
+#[test]
+#[cfg(not(miri))]
 fn waves_of_threads_leave_no_more_than_the_policy_allows() {
     let soft = soft();
     soft.set_page_policy(PagePolicy { kept: 5 << 20, ..PagePolicy::DEFAULT });
