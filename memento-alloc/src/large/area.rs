@@ -72,8 +72,20 @@ impl Area {
         self.top -= pages.bytes;
     }
 
-    /// Has the blocks of `unit` bytes around the end of what is used be committed, so that they can become
-    /// huge pages, up to this address. `false` if that is not to be.
+    /// Gives back what the last huge page may have above the top.
+    pub fn clear_above(&self, os: &impl Os, huge: usize) {
+        let end = self.top().next_multiple_of(huge).min(self.base.addr() + self.committed);
+        if let Some(start) = NonNull::new(self.base.wrapping_add(self.top))
+            && end > self.top()
+        {
+            // SAFETY: committed, and above the top nothing is needed. If the system refuses, it is zero
+            // as before.
+            let _ = unsafe { os.decommit(start, end - self.top()) };
+        }
+    }
+
+    /// Has the area be committed up to this address, beyond the top, so that the last huge page is whole.
+    /// `false` if that is not to be.
     pub fn reaches(&mut self, os: &impl Os, end: usize) -> bool {
         let wanted = end.wrapping_sub(self.base.addr());
         wanted <= self.bytes && self.commit(os, wanted)

@@ -303,8 +303,8 @@ impl State {
         self.free.take(bytes, align)
     }
 
-    /// Has fresh pages that are sure to be used, and the rest of their last huge page if that is little, be
-    /// huge.
+    /// Has what is fresh of an object that is sure to be used be huge, and the rest of its last huge page if
+    /// that is little. All of the object is advised: for the kernel it stays one, and can be moved by one call.
     fn back_by_huge_pages(&mut self, os: &impl Os, pages: &Pages) {
         let end = pages.end().next_multiple_of(HUGE_BYTES);
         let ahead = end.saturating_sub(self.area.top());
@@ -316,7 +316,7 @@ impl State {
         if whole.bytes > 0 {
             self.huge_from = self.huge_from.min(whole.address());
             // SAFETY: committed: an object's pages are, and the area as far as it reaches.
-            unsafe { os.advise_huge(whole.start, whole.bytes) };
+            unsafe { os.advise_huge(pages.start, bytes) };
         }
     }
 
@@ -420,8 +420,7 @@ impl State {
         };
         let filled = Pages { start: now.start, ..filled };
         if self.habit.learn_early(os, &filled) {
-            let mut fresh = now;
-            self.back_by_huge_pages(os, &fresh.split(pages.bytes));
+            self.back_by_huge_pages(os, &now);
         }
         self.table.put(now, backing);
         self.count_in(now.bytes - pages.bytes, backing);
@@ -503,6 +502,9 @@ impl State {
             if give_back(os, &run) {
                 self.add_clean(os, run);
             }
+        }
+        if self.huge_from != usize::MAX {
+            self.area.clear_above(os, HUGE_BYTES);
         }
         bytes
     }

@@ -114,6 +114,68 @@ fn zeros_that_are_hardly_touched_stay_without_memory() {
     large.purge();
 }
 
+#[test]
+#[cfg(not(miri))]
+fn nothing_stays_resident_after_a_purge() {
+    let large = large();
+    let page = 4096;
+    // Dense ones first, so that the later ones are on huge pages, of which the last reaches beyond them.
+    let all: Vec<_> = (0..24)
+        .map(|_| {
+            let a = large.allocate(3 * MIB, 16, false).unwrap();
+            // SAFETY: as long as that.
+            unsafe { a.write_bytes(1, 3 * MIB) };
+            a
+        })
+        .collect();
+    let (first, last) = (all[0].min(all[23]), all[0].max(all[23]));
+    for a in all {
+        // SAFETY: allocated above, not used afterwards.
+        assert!(unsafe { large.free(a) });
+    }
+    assert!(large.purge() > 0);
+    let bytes = last.addr().get() - first.addr().get() + 4 * MIB;
+    let mut backed = std::vec![0u8; bytes / page];
+    // SAFETY: the area, as far as it was committed: in steps of 4 MiB.
+    assert!(unsafe { test_os().backing(first, &mut backed) });
+    assert_eq!(backed.iter().filter(|b| **b & 1 == 1).count(), 0);
+}
+
+#[test]
+#[cfg(not(miri))]
+fn an_object_grows_where_it_is_while_what_follows_is_free() {
+    // Another test may be given the addresses that an object is moved from, though hardly every time.
+    assert!((0..20).any(|_| grow_in_place_and_move()), "the hole is never mapped again");
+}
+
+/// Whether the addresses that an object was moved from served again.
+#[cfg(not(miri))]
+fn grow_in_place_and_move() -> bool {
+    let large = large();
+    let a = large.allocate(MIB, 16, false).unwrap();
+    // SAFETY: all are used as long as they are, and not after their frees.
+    unsafe {
+        a.write_bytes(9, MIB);
+        assert_eq!(large.resize(a, 5 * MIB, 16), Some(a), "at the top");
+        a.write_bytes(9, 5 * MIB);
+        let b = large.allocate(MIB, 16, false).unwrap();
+        assert_eq!(b, a.add(5 * MIB), "side by side");
+        assert!(large.free(b));
+        assert_eq!(large.resize(a, 6 * MIB, 16), Some(a), "over what was freed");
+        let b = large.allocate(MIB, 16, false).unwrap();
+        let moved = large.resize(a, 7 * MIB, 16).unwrap();
+        let contents = core::slice::from_raw_parts(moved.as_ptr(), MIB);
+        assert!(moved != a && contents.iter().all(|x| *x == 9));
+        let c = large.allocate(6 * MIB, 16, true).unwrap();
+        assert!(core::slice::from_raw_parts(c.as_ptr(), 6 * MIB).iter().all(|x| *x == 0));
+        for each in [moved, b, c] {
+            assert!(large.free(each));
+        }
+        large.purge();
+        c == a
+    }
+}
+
 /// What a program does.
 #[derive(Clone, Debug)]
 enum Action {

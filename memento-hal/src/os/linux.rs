@@ -135,6 +135,12 @@ unsafe impl Os for Linux {
         if let Some(grown) = resize(0, null_mut()) {
             return Some(grown);
         }
+        // The range became several for the kernel, as where a part of it was advised to be huge: it would not
+        // be moved either, but a target might be lost.
+        // SAFETY: the thread's own.
+        if unsafe { *libc::__errno_location() } == libc::EFAULT {
+            return None;
+        }
         // At the same distance from a multiple of 2 MiB as before: whole page tables and huge pages
         // move then, not page by page.
         let total = new.checked_add(HUGE_BYTES)?;
@@ -295,6 +301,24 @@ mod tests {
             os.release(moved, new);
             os.release(at, page);
             os.release(start.add(old), old - page);
+        }
+    }
+
+    #[test]
+    fn a_range_of_which_a_part_is_huge_stays_whole_if_it_is_not_moved() {
+        let os = Linux;
+        let page = os.page_bytes();
+        let (old, new) = (2 * HUGE_BYTES, 3 * HUGE_BYTES);
+        let at = os.map(old + page, HUGE_BYTES).unwrap();
+        // SAFETY: mapped just now and used by this test alone.
+        unsafe {
+            at.write_bytes(5, old);
+            os.advise_huge(at.add(HUGE_BYTES), HUGE_BYTES);
+            let moved = os.remap(at, old, new);
+            let start = moved.unwrap_or(at);
+            let contents = core::slice::from_raw_parts(start.as_ptr(), old);
+            assert!(contents.iter().all(|b| *b == 5));
+            os.release(start, if moved.is_some() { new } else { old });
         }
     }
 
