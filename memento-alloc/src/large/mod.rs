@@ -498,13 +498,13 @@ impl State {
     /// Gives back everything that is kept; returns bytes.
     fn drop_kept(&mut self, os: &impl Os) -> usize {
         let bytes = self.free.kept();
+        if self.huge_from != usize::MAX {
+            self.area.clear_above(os, HUGE_BYTES);
+        }
         while let Some(run) = self.free.take_oldest(usize::MAX, |_| os.page_bytes()) {
             if give_back(os, &run) {
                 self.add_clean(os, run);
             }
-        }
-        if self.huge_from != usize::MAX {
-            self.area.clear_above(os, HUGE_BYTES);
         }
         bytes
     }
