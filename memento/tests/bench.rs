@@ -163,7 +163,10 @@ fn mistakes_are_named_before_the_time_is_spent() {
     std::fs::write(&broken, "no object").unwrap();
     let broken = format!("--allocator=mine={}", broken.display());
     for (words, want) in [
-        (&["--only=jemallok"][..], "no allocator is called jemallok; there are stock, "),
+        (
+            &["--only=jemallok"][..],
+            "no allocator is called jemallok; there are stock, memento, memento-emu",
+        ),
         (
             &["--baseline=nobody"],
             "--baseline nobody: no such allocator is measured; there are stock",
@@ -226,8 +229,25 @@ fn a_missing_interpreter_or_program_is_said() {
         .unwrap();
     assert!(stdout(&out).contains("python3 is not installed"), "{}", stdout(&out));
     let out = output(&["bench", "--only=stock", "--runs=1", "--", "no-such-program"]);
-    assert_eq!(out.status.code(), Some(1));
-    assert!(stdout(&out).contains("no-such-program"), "{}", stdout(&out));
+    assert_eq!(
+        (out.status.code(), stdout(&out).as_str()),
+        (Some(127), ""),
+        "before anything is measured"
+    );
+    assert_eq!(stderr(&out), "memento: no-such-program: no such program\n");
+    let script = directory.path().join("script");
+    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode;
+    std::fs::set_permissions(&script, mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
+    for command in ["bench", "bill", "project"] {
+        let out = output(&[command, "--", script]);
+        assert_eq!(out.status.code(), Some(127), "{command}: {}", stderr(&out));
+        assert!(stderr(&out).contains("/no/such/interpreter is needed: "), "{}", stderr(&out));
+    }
+    std::fs::set_permissions(script, mode(0o644)).unwrap();
+    let out = output(&["bench", "--", script]);
+    assert_eq!(out.status.code(), Some(126), "{}", stderr(&out));
 }
 
 #[test]

@@ -137,8 +137,36 @@ fn what_fails_has_no_bill_and_what_does_not_fit_is_said() {
     let out = memento(&["bill", "--runs=1", "--", "sh", "-c", "exit 4"]).output().unwrap();
     assert_eq!(out.status.code(), Some(1));
     assert!(stdout(&out).contains("it ended with exit code 4"), "{}", stdout(&out));
+    let out = output(&["bill", "--quiet", "--runs=1", "--", "sh", "-c", "exit 4"]);
+    assert_eq!((out.status.code(), stdout(&out).as_str()), (Some(1), ""));
+    assert!(stderr(&out).contains("it ended with exit code 4"), "{}", stderr(&out));
     let directory = tempfile::tempdir().unwrap();
     let run = usage(directory.path(), "a.json", r#"{"seconds": 1, "cores": 1, "gb": 0.5}"#);
     let out = output(&["bill", "--mem-cap=0.25", &run]);
     assert!(stdout(&out).contains("needs 0.500 GB, more than its 0.250 GB: it would be killed"));
+}
+
+#[test]
+fn a_bill_that_cannot_be_shown_is_still_exported() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = usage(directory.path(), "a.json", r#"{"seconds": 1, "cores": 1, "gb": 0.5}"#);
+    let path = directory.path().join("bill.csv");
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let export = format!("--export={}", path.display());
+    let out = memento(&["bill", &export, &run]).stdout(full).output().unwrap();
+    assert_eq!(out.status.code(), Some(125));
+    assert!(stderr(&out).contains("cannot write the bill: No space left"), "{}", stderr(&out));
+    assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn what_a_program_starts_is_priced_with_it() {
+    // The shell itself uses next to nothing.
+    let work = "import time; held = b'x' * (64 << 20)\nwhile time.process_time() < 0.2: pass";
+    let directory = tempfile::tempdir().unwrap();
+    let words = ["--runs=1", "--", "sh", "-c", "python3 -c \"$0\"; true", work];
+    let document = bill(directory.path(), &words);
+    let stock = &document["workloads"][0]["bills"][0];
+    assert!(stock["core_seconds"].as_f64().unwrap() >= 0.2, "{stock}");
+    assert!(stock["mean_gb"].as_f64().unwrap() > 0.01, "{stock}");
 }

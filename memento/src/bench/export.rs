@@ -116,10 +116,13 @@ fn markdown(document: &Document) -> String {
     let mut out = String::new();
     let columns = [
         Metric::WallNs,
-        Metric::CpuNs,
+        Metric::UserNs,
+        Metric::SystemNs,
         Metric::MinorFaults,
         Metric::PeakRssBytes,
         Metric::MeanRssBytes,
+        Metric::VoluntarySwitches,
+        Metric::InvoluntarySwitches,
     ];
     out.push_str("| workload | allocator |");
     for metric in columns {
@@ -147,7 +150,7 @@ fn markdown(document: &Document) -> String {
             );
         }
     }
-    for mean in &document.means {
+    for mean in document.means.iter().filter(|mean| mean.workloads > 1) {
         let ratio = |metric| mean.ratios.get(&metric).map_or("–".to_owned(), ToString::to_string);
         let _ = writeln!(
             out,

@@ -46,17 +46,18 @@ fn heading(out: &mut String, style: Style, words: &str) {
 }
 
 /// The columns after the allocator's name.
-const COLUMNS: [Metric; 6] = [
+const COLUMNS: [Metric; 7] = [
     Metric::UserNs,
     Metric::SystemNs,
     Metric::MinorFaults,
     Metric::PeakRssBytes,
     Metric::MeanRssBytes,
     Metric::VoluntarySwitches,
+    Metric::InvoluntarySwitches,
 ];
 
 /// Columns that are left out first where there is no room for all.
-const SPARE: [usize; 8] = [8, 2, 7, 4, 3, 5, 11, 9];
+const SPARE: [usize; 9] = [9, 8, 2, 7, 4, 3, 5, 12, 10];
 
 fn block(
     out: &mut String,
@@ -80,6 +81,7 @@ fn block(
         "peak",
         "mean",
         "switches",
+        "preempted",
         "wall ratio",
         "CPU ratio",
         "peak ratio",

@@ -9,18 +9,20 @@ use crate::bench::suite::{Entry, Size, Suite};
 use crate::bench::workload::Workload;
 use crate::bench::{export, table};
 use crate::columns;
+use crate::engine::child::RunError;
 use crate::engine::host::Host;
 use crate::engine::rounds::Plan;
 use crate::engine::watch;
 use crate::exit;
 use crate::hal::HalName;
+use crate::program::{self, Obstacle};
 use crate::report::{Style, colour_wanted};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -48,7 +50,7 @@ Examples:
   memento bench --runtime-api --event e.json -- ./bootstrap     the same for a Lambda function in Rust or C++
 
 Exit codes: 0 all went well; 1 a program failed under an allocator (the rest is measured and shown); 125 memento \
-itself failed; 130 interrupted (what was measured is shown).";
+itself failed; 126, 127 the program cannot be executed, or is not there; 130 interrupted (what was measured is shown).";
 
 #[derive(Args, Debug)]
 pub(super) struct BenchArgs {
@@ -301,11 +303,13 @@ pub(super) fn allocators(only: &[String], named: &[String]) -> Result<Vec<Alloca
         );
         allocator.probe()?;
     }
-    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
     let mut all = vec![Allocator::stock()];
     for (name, hal) in [(MEMENTO, HalName::Soft), (MEMENTO_EMU, HalName::Emu)] {
-        if is_wanted(name) {
-            all.push(Allocator::memento(hal)?);
+        match Allocator::memento(hal) {
+            Ok(allocator) => all.push(allocator),
+            // What is not asked for need not be there.
+            Err(_) if !only.is_empty() && only.iter().all(|wanted| wanted != name) => {}
+            Err(error) => return Err(error),
         }
     }
     let is_named = |name: &str| named.iter().any(|allocator| allocator.name == name);
@@ -318,9 +322,27 @@ pub(super) fn allocators(only: &[String], named: &[String]) -> Result<Vec<Alloca
     crate::allocators::select(all, only)
 }
 
+/// Makes sure, before time is spent, that a program is there and can be executed.
+pub(super) fn check_program(command: &[OsString]) -> Result<()> {
+    let Some(program) = command.first() else { return Ok(()) };
+    let name = program.to_string_lossy().into_owned();
+    let (error, path) = match program::obstacle(program) {
+        Some(Obstacle::Missing(path)) => (RunError::NotFound { program: name }, path),
+        Some(Obstacle::NotExecutable(path)) => {
+            let source = std::io::ErrorKind::PermissionDenied.into();
+            (RunError::NotExecutable { program: name, source }, path)
+        }
+        _ => return Ok(()),
+    };
+    let is_own = path.file_name() == Path::new(program).file_name();
+    let error = anyhow::Error::from(error);
+    Err(if is_own { error } else { error.context(format!("{} is needed", path.display())) })
+}
+
 fn entries(args: &BenchArgs) -> Result<Vec<Entry>> {
     let set = args.env.iter().map(super::assignment).collect::<Result<Vec<_>>>()?;
     if !args.command.is_empty() {
+        check_program(&args.command)?;
         return Ok(vec![Entry::Ready(Workload::command(args.command.clone(), set))]);
     }
     let mut entries = Suite::open()?.select(&args.suite, args.size)?;

@@ -42,7 +42,7 @@ Examples:
 
 A usage is {\"schema\": \"memento.usage/1\", \"steps\": [{\"seconds\": 0.5, \"cores\": 1, \"gb\": 0.25}, …]}.
 
-Exit codes: 0 all was priced; 1 a program failed; 125 memento itself failed; 130 interrupted.";
+Exit codes: 0 all was priced; 1 a program failed; 125 memento itself failed; 126, 127 the program cannot be executed, or is not there; 130 interrupted.";
 
 #[derive(Args, Debug)]
 pub(super) struct BillArgs {
@@ -148,8 +148,8 @@ pub(super) fn run(args: BillArgs) -> Result<ExitCode> {
     let (workloads, interval_s, interrupted) = if args.usage.is_empty() {
         let (workloads, interrupted) = measured(&args, &terms)?;
         notes.push(
-            "programs were looked at all the while, which disturbs them a little; only their own \
-            process is seen, not what it starts; of runs below 20 ms memory is taken for its peak all the while"
+            "programs were looked at all the while, which disturbs them a little; pages that \
+            a program shares with what it starts count for each; of runs below 20 ms memory is taken for its peak all the while"
                 .to_owned(),
         );
         (workloads, Some(args.interval / 1e3), interrupted)
@@ -167,19 +167,25 @@ pub(super) fn run(args: BillArgs) -> Result<ExitCode> {
         }
     }
     let document = Document { schema: SCHEMA, terms, interval_s, workloads, notes };
-    if !args.quiet {
-        let text = table::text(&document, columns::terminal());
-        std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write the bill")?;
-    }
-    let mut failed = false;
-    for (file, path) in exports {
-        if let Err(error) = write(file, &path, &document) {
-            eprintln!("memento: {error:#}");
-            failed = true;
+    let mut failed = Vec::new();
+    if args.quiet {
+        for workload in &document.workloads {
+            if let Some(why) = &workload.skipped {
+                eprintln!("memento: {}: {why}", workload.name);
+            }
         }
+    } else {
+        let text = table::text(&document, columns::terminal());
+        let written = std::io::stdout().lock().write_all(text.as_bytes());
+        failed.extend(written.context("cannot write the bill").err());
+    }
+    failed
+        .extend(exports.into_iter().filter_map(|(file, path)| write(file, &path, &document).err()));
+    for error in &failed {
+        eprintln!("memento: {error:#}");
     }
     Ok(match () {
-        () if failed => ExitCode::from(exit::OURS),
+        () if !failed.is_empty() => ExitCode::from(exit::OURS),
         () if interrupted => ExitCode::from(exit::INTERRUPTED),
         () if document.workloads.iter().any(|w| w.skipped.is_some()) => ExitCode::FAILURE,
         () => ExitCode::SUCCESS,
@@ -223,7 +229,10 @@ fn measured(args: &BillArgs, terms: &Terms) -> Result<(Vec<Priced>, bool)> {
     let set = args.env.iter().map(super::assignment).collect::<Result<Vec<_>>>()?;
     let entries = match &args.command[..] {
         [] => Suite::open()?.select(&args.suite, args.size)?,
-        command => vec![Entry::Ready(Workload::command(command.to_vec(), Vec::new()))],
+        command => {
+            super::bench::check_program(command)?;
+            vec![Entry::Ready(Workload::command(command.to_vec(), Vec::new()))]
+        }
     };
     let memento = std::env::current_exe().context("no name of this program")?;
     let interval = Duration::from_secs_f64(args.interval / 1e3);

@@ -100,12 +100,12 @@ fn profiled(args: &ProfileArgs, recording: &Recording, files: Vec<(File, PathBuf
         time,
         notes,
     };
-    if !args.quiet {
-        let text = show::text(&document);
-        std::io::stderr().lock().write_all(text.as_bytes()).context("cannot write the profile")?;
-    }
     // One that cannot be written does not keep the others from being written.
     let mut failed = None;
+    if !args.quiet {
+        let written = std::io::stderr().lock().write_all(show::text(&document).as_bytes());
+        failed = written.context("cannot write the profile").err();
+    }
     for (file, path) in files {
         if let Err(error) = write(file, &path, &document) {
             failed = failed.or(Some(error));

@@ -44,7 +44,7 @@ Examples:
   memento project --export p.json -- ./app
   memento project --conf slow-memory.toml -- ./app  with other parameters of the hardware
 
-Exit codes: 0 all was projected; 1 a program failed; 125 memento itself failed; 130 interrupted.";
+Exit codes: 0 all was projected; 1 a program failed; 125 memento itself failed; 126, 127 the program cannot be executed, or is not there; 130 interrupted.";
 
 #[derive(Args, Debug)]
 pub(super) struct ProjectArgs {
@@ -87,7 +87,10 @@ pub(super) fn run(args: ProjectArgs) -> Result<ExitCode> {
     let set = args.env.iter().map(super::assignment).collect::<Result<Vec<_>>>()?;
     let entries = match &args.command[..] {
         [] => Suite::open()?.select(&args.suite, args.size)?,
-        command => vec![Entry::Ready(Workload::command(command.to_vec(), Vec::new()))],
+        command => {
+            super::bench::check_program(command)?;
+            vec![Entry::Ready(Workload::command(command.to_vec(), Vec::new()))]
+        }
     };
     let memento = std::env::current_exe().context("no name of this program")?;
     let mut launcher = Launcher::new(memento.clone(), args.timeout, watch::INTERVAL);
@@ -131,18 +134,28 @@ pub(super) fn run(args: ProjectArgs) -> Result<ExitCode> {
     }
     bar.clear();
     let document = document(costs, &params, workloads);
-    if !args.quiet {
-        std::io::stdout()
-            .lock()
-            .write_all(text(&document).as_bytes())
-            .context("cannot write the table")?;
+    let mut failed = Vec::new();
+    if args.quiet {
+        for workload in &document.workloads {
+            if let Some(why) = &workload.skipped {
+                eprintln!("memento: {}: {why}", workload.name);
+            }
+        }
+    } else {
+        let written = std::io::stdout().lock().write_all(text(&document).as_bytes());
+        failed.extend(written.context("cannot write the table").err());
     }
     if let Some((mut file, path)) = export.zip(args.export) {
         let text = serde_json::to_string_pretty(&document)? + "\n";
         let written = file.write_all(text.as_bytes());
-        written.with_context(|| format!("cannot write all of {}", path.display()))?;
+        let what = || format!("cannot write all of {}", path.display());
+        failed.extend(written.with_context(what).err());
+    }
+    for error in &failed {
+        eprintln!("memento: {error:#}");
     }
     Ok(match () {
+        () if !failed.is_empty() => ExitCode::from(exit::OURS),
         () if launcher.is_interrupted() => ExitCode::from(exit::INTERRUPTED),
         () if document.workloads.iter().any(|w| w.projection.is_none()) => ExitCode::FAILURE,
         () => ExitCode::SUCCESS,

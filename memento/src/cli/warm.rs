@@ -63,23 +63,30 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         memory_mb: args.memory,
         allocators: allocators.iter().enumerate().map(row).collect(),
     };
-    if !args.quiet {
+    let mut failed = Vec::new();
+    if args.quiet {
+        for row in &document.allocators {
+            if let Some(why) = &row.failed {
+                eprintln!("memento: {} under {}: {why}", document.handler, row.allocator);
+            }
+        }
+    } else {
         let text = text(&document, columns::terminal());
-        std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write the table")?;
+        let written = std::io::stdout().lock().write_all(text.as_bytes());
+        failed.extend(written.context("cannot write the table").err());
     }
-    let mut bad = false;
     for (mut file, path) in exports {
         let written =
             serialised(&document, &path).and_then(|text| Ok(file.write_all(text.as_bytes())?));
-        if let Err(error) =
-            written.with_context(|| format!("cannot write all of {}", path.display()))
-        {
-            eprintln!("memento: {error:#}");
-            bad = true;
-        }
+        failed.extend(
+            written.with_context(|| format!("cannot write all of {}", path.display())).err(),
+        );
+    }
+    for error in &failed {
+        eprintln!("memento: {error:#}");
     }
     Ok(match () {
-        () if bad => ExitCode::from(exit::OURS),
+        () if !failed.is_empty() => ExitCode::from(exit::OURS),
         () if document.allocators.iter().any(|row| row.failed.is_some()) => ExitCode::FAILURE,
         () => ExitCode::SUCCESS,
     })

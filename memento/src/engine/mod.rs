@@ -21,6 +21,7 @@ pub mod isolated;
 pub mod rounds;
 mod sample;
 pub mod stats;
+mod tree;
 pub mod watch;
 
 pub use sample::{Exit, Job, Sample};

@@ -1,15 +1,15 @@
 //! A program watched from outside while it runs: the CPU time it has used and the memory it holds.
 //!
-//! Looking disturbs: these executions are apart from those whose time counts. Only the program's own
-//! process is watched, not what it starts. The CPU time is the kernel's own clock of the process, exact
-//! at any moment; its per-CPU counters make a look at memory coarse by some hundred KiB.
+//! Looking disturbs: these executions are apart from those whose time counts. What the program starts is looked at
+//! with it ([`super::tree`]). The CPU time is the kernel's own clock of each process, exact at any moment; its
+//! per-CPU counters make a look at memory coarse by some hundred KiB.
 
 use super::child::refused;
 use super::deadline;
 use super::sample::Exit;
+use super::tree::Tree;
 use anyhow::{Context, Result};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use std::os::unix::process::ExitStatusExt;
@@ -26,11 +26,11 @@ const SHORTEST_NS: u64 = 20_000_000;
 pub struct Look {
     /// Time since the program was started.
     pub at_ns: u64,
-    /// CPU time that it had used by then, all threads.
+    /// CPU time that had been used by then, by all threads of it and of what it started.
     pub cpu_ns: u64,
-    /// Resident set.
+    /// Resident set, of all of them.
     pub rss_bytes: u64,
-    /// Of it anonymous memory: heap, stacks and written data.
+    /// Anonymous memory of the program itself: heap, stacks and written data.
     pub anonymous_bytes: u64,
 }
 
@@ -121,16 +121,15 @@ pub fn watch(command: &mut Command, options: &Options) -> Result<Watched> {
     let mut child = command.spawn().map_err(|error| refused(&name, error))?;
     let begin = Instant::now();
     let pid = Pid::from_raw(i32::try_from(child.id()).context("a process id beyond the kernel's")?);
-    let status = format!("/proc/{pid}/status");
-    let clock = ClockId::pid_cpu_clock_id(pid).context("no CPU clock of the program")?;
+    let mut tree = Tree::new(pid);
     // The kernel names files without links and dots.
     let object = options.object.as_ref().map(|o| o.canonicalize().unwrap_or_else(|_| o.clone()));
     let mut curve = Curve::default();
     let (mut timed_out, mut mapped) = (false, false);
     let now = |begin: Instant| u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
     while !has_ended(pid)? {
-        let seen = std::fs::read_to_string(&status).ok().and_then(|text| parse(&text));
-        if let (Some((rss_bytes, anonymous_bytes)), Some(cpu_ns)) = (seen, used(clock)) {
+        if let Some((cpu_ns, held)) = tree.look() {
+            let (rss_bytes, anonymous_bytes) = (held.rss, held.anonymous);
             curve.looks.push(Look { at_ns: now(begin), cpu_ns, rss_bytes, anonymous_bytes });
         }
         if let Some(object) = object.as_deref().filter(|_| !mapped) {
@@ -144,7 +143,7 @@ pub fn watch(command: &mut Command, options: &Options) -> Result<Watched> {
         std::thread::sleep(options.interval);
     }
     curve.wall_ns = now(begin);
-    let exit = reap(&mut child, clock, &mut curve)?;
+    let exit = reap(&mut child, &mut tree, &mut curve)?;
     Ok(Watched { exit, curve, timed_out, mapped })
 }
 
@@ -155,32 +154,17 @@ fn has_ended(pid: Pid) -> Result<bool> {
     Ok(status != WaitStatus::StillAlive)
 }
 
-fn reap(child: &mut Child, clock: ClockId, curve: &mut Curve) -> Result<Exit> {
+fn reap(child: &mut Child, tree: &mut Tree, curve: &mut Curve) -> Result<Exit> {
     let last = curve.looks.last().map_or(0, |look| look.cpu_ns);
-    curve.cpu_ns = used(clock).unwrap_or(last).max(last);
+    curve.cpu_ns = tree.used().max(last);
     let status = child.wait().context("cannot wait for the program")?;
     Ok(Exit { code: status.code(), signal: status.signal() })
-}
-
-fn used(clock: ClockId) -> Option<u64> {
-    let time = clock.now().ok()?;
-    let seconds = u64::try_from(time.tv_sec()).ok()?;
-    Some(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).ok()?)
 }
 
 fn maps(pid: Pid, object: &std::path::Path) -> bool {
     let Some(name) = object.to_str() else { return false };
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     text.lines().any(|line| line.ends_with(name))
-}
-
-/// Resident and anonymous bytes from a process's status; none for one that has ended.
-fn parse(status: &str) -> Option<(u64, u64)> {
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
-    };
-    Some((field("VmRSS:")?, field("RssAnon:")?))
 }
 
 #[cfg(test)]
@@ -207,13 +191,6 @@ mod tests {
         assert_eq!(curve(&[], 50).mean_rss(), None, "never seen");
         let short = curve(&[(10, 100, 50)], 29);
         assert_eq!((short.mean_rss(), short.peak_anonymous()), (None, None));
-    }
-
-    #[test]
-    fn a_status_is_read() {
-        let status = "Name:\tx\nVmRSS:\t     100 kB\nRssAnon:\t      40 kB\n";
-        assert_eq!(parse(status), Some((100 << 10, 40 << 10)));
-        assert_eq!(parse("Name:\tx\nState:\tZ (zombie)\n"), None);
     }
 
     #[test]
@@ -246,6 +223,20 @@ mod tests {
         // Its own clock said 0.2 s; it cannot have used more than it ran.
         let used = got.curve.cpu_ns;
         assert!((200_000_000..=got.curve.wall_ns).contains(&used), "{used}");
+        assert!(got.curve.looks.is_sorted_by_key(|look| (look.at_ns, look.cpu_ns)));
+    }
+
+    #[test]
+    fn what_a_program_starts_is_seen_with_it() {
+        // The shell holds little and does nothing; who does is gone when it ends.
+        let held = "import time; held = b'x' * (64 << 20)\nwhile time.process_time() < 0.2: pass";
+        let mut command = Command::new("sh");
+        command.args(["-c", "python3 -c \"$0\"; true", held]);
+        let got = watch(&mut command, &Options::default()).unwrap();
+        assert!(got.exit.is_success(), "{:?}", got.exit);
+        assert!(got.curve.cpu_ns >= 200_000_000, "{}", got.curve.cpu_ns);
+        assert!(got.curve.peak_rss().unwrap() >= 64 << 20);
+        assert!(got.curve.peak_anonymous().unwrap() < 64 << 20, "the shell's own");
         assert!(got.curve.looks.is_sorted_by_key(|look| (look.at_ns, look.cpu_ns)));
     }
 
