@@ -144,6 +144,7 @@ fn what_fails_has_no_bill_and_what_does_not_fit_is_said() {
     let run = usage(directory.path(), "a.json", r#"{"seconds": 1, "cores": 1, "gb": 0.5}"#);
     let out = output(&["bill", "--mem-cap=0.25", &run]);
     assert!(stdout(&out).contains("needs 0.500 GB, more than its 0.250 GB: it would be killed"));
+    assert!(stdout(&out).contains("what has too few cores is billed for longer"));
 }
 
 #[test]

@@ -144,7 +144,11 @@ pub(super) fn run(args: BillArgs) -> Result<ExitCode> {
     );
     let exports = args.export.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
     let terms = terms(&args);
-    let mut notes = Vec::new();
+    let mut notes = vec![
+        "SLIM and the recommended sizes are with the CPU that comes with the memory: what has too few cores is billed \
+        for longer than the duration shown"
+            .to_owned(),
+    ];
     let (workloads, interval_s, interrupted) = if args.usage.is_empty() {
         let (workloads, interrupted) = measured(&args, &terms)?;
         notes.push(
