@@ -14,7 +14,7 @@ const KEPT_SHARE: usize = 8;
 const SLACK_SHARE: usize = 8;
 /// … and half of the level in all, little by little, from so many bytes on: then objects of many sizes would
 /// have huge pages given back and faulted in again, since none of the kept runs is long enough.
-const AMPLE_FROM: usize = 8 << 20;
+const AMPLE_FROM: usize = 16 << 20;
 /// Each free lowers the level by this share of its bytes.
 const FORGET_SHARE: usize = 64;
 
@@ -163,12 +163,12 @@ mod tests {
     #[test]
     fn what_is_kept_fills_up_to_the_level_and_a_part_of_it() {
         let mut level = Level::new();
-        level.rise(8 * MIB);
-        assert_eq!(level.most_kept(), MostKept { whole: MIB, parts: 2 * MIB });
-        level.rise(8 * MIB);
-        assert_eq!(level.most_kept(), MostKept { whole: 5 * MIB, parts: 10 * MIB });
-        level.fall(8 * MIB);
-        assert!((12 * MIB..=13 * MIB).contains(&level.most_kept().whole));
+        level.rise(16 * MIB);
+        assert_eq!(level.most_kept(), MostKept { whole: 2 * MIB, parts: 4 * MIB });
+        level.rise(16 * MIB);
+        assert_eq!(level.most_kept(), MostKept { whole: 10 * MIB, parts: 20 * MIB });
+        level.fall(16 * MIB);
+        assert!((25 * MIB..=26 * MIB).contains(&level.most_kept().whole));
     }
 
     #[test]
