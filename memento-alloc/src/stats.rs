@@ -31,7 +31,7 @@ pub struct Stats {
     pub classes: [ClassStats; CLASSES],
     /// Live objects of more than 512 bytes, up to 256 KiB.
     pub medium_live: u64,
-    /// Live objects of more than that, each with a mapping of its own.
+    /// Live objects of more than that, each with pages of its own.
     pub large_live: u64,
     /// Bytes in live objects, as rounded up when served. Small objects of a hardware backend are
     /// counted where an observer counts.

@@ -72,7 +72,7 @@ fn what_is_kept_never_lifts_the_peak_by_much() {
 
 #[test]
 #[cfg(not(miri))]
-fn a_longer_object_has_the_pages_of_a_shorter_one_moved_to_its_front() {
+fn a_longer_object_lies_across_what_a_shorter_one_left() {
     let large = large();
     let a = large.allocate(8 * MIB, 16, false).unwrap();
     // SAFETY: both objects are as long as they are used, and not used after their frees.
