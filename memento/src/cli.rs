@@ -4,7 +4,7 @@ use crate::engine::{Job, isolated};
 use crate::env::Runtime;
 use crate::exit;
 use crate::hal::HalName;
-use crate::report::{Destination, Format};
+use crate::report::{Destination, Format, Report};
 use crate::{calibrate, env, record, replay, run, trace};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -81,6 +81,7 @@ N; `#` starts a comment. With --hal emu the report counts the trace alone and is
 
 Examples:
   memento replay --hal emu app.trace
+  memento replay --allocator jemalloc app.trace       by a process's malloc, in one thread; any name of `bench`
   printf 'a 1 24\\nf 1\\n' | memento replay --hal emu -")]
     Replay(ReplayArgs),
     /// Run a program and write a trace that `replay` reads
@@ -109,6 +110,9 @@ Examples:
     Completions(papers::CompletionsArgs),
     /// Print this command's man page
     Man(papers::ManArgs),
+    /// Replay a trace through this process's malloc and write what it cost
+    #[command(name = replay::preloaded::SUBCOMMAND, hide = true)]
+    ReplayHere(ReplayHereArgs),
     /// Measure what memory management costs in this process
     #[command(name = calibrate::SUBCOMMAND, hide = true)]
     Calibrate,
@@ -167,6 +171,9 @@ struct ReplayArgs {
     /// What serves the small objects
     #[arg(long, value_enum, default_value_t)]
     hal: HalName,
+    /// Replay on another allocator: one that `bench` knows (stock, memento, jemalloc, …), or a shared object to preload
+    #[arg(long, value_name = "NAME|NAME=FILE", conflicts_with_all = ["hal", "conf"])]
+    allocator: Option<String>,
     /// Form of the trace
     #[arg(long, value_enum, default_value_t)]
     format: trace::Format,
@@ -200,6 +207,17 @@ struct RecordArgs {
         value_name = "CMD"
     )]
     command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+struct ReplayHereArgs {
+    #[arg(long, value_enum, default_value_t)]
+    format: trace::Format,
+    #[arg(long)]
+    object: Option<PathBuf>,
+    #[arg(long)]
+    output: PathBuf,
+    trace: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -243,7 +261,7 @@ impl Command {
             }
             Self::Replay(args) => {
                 let to = Destination::open(args.output.as_deref(), args.report)?;
-                to.write(&replay::run(&args.trace, args.format, args.hal, args.conf.as_deref())?)?;
+                to.write(&replayed(&args)?)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Record(args) => {
@@ -257,6 +275,11 @@ impl Command {
             Self::Project(args) => project::run(args),
             Self::Completions(args) => papers::completions(&args),
             Self::Man(args) => papers::man(&args),
+            Self::ReplayHere(args) => {
+                let ReplayHereArgs { format, object, output, trace } = args;
+                replay::preloaded::child(&trace, format, object.as_deref(), &output)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Calibrate => {
                 println!("{}", serde_json::to_string(&calibrate::Costs::measure()?)?);
                 Ok(ExitCode::SUCCESS)
@@ -270,6 +293,20 @@ impl Command {
             }
         }
     }
+}
+
+fn replayed(args: &ReplayArgs) -> Result<Report> {
+    let Some(text) = &args.allocator else {
+        return replay::run(&args.trace, args.format, args.hal, args.conf.as_deref());
+    };
+    // As `bench --allocator NAME=FILE --only NAME` has them.
+    let (name, named) = match text.split_once('=') {
+        Some((name, _)) => (name, std::slice::from_ref(text)),
+        None => (text.as_str(), &[][..]),
+    };
+    let allocators = bench::allocators(&[name.to_owned()], named)?;
+    let allocator = allocators.first().context("no allocator")?;
+    replay::preloaded::run(&args.trace, args.format, allocator)
 }
 
 fn run(args: RunArgs) -> Result<ExitCode> {

@@ -259,3 +259,106 @@ fn both_forms_can_be_recorded() {
         assert_eq!(allocs(&replay("emu", &trace), 432), 1000, "{form}");
     }
 }
+
+/// Replays on an allocator; the document.
+fn replay_on(allocator: &str, trace: &std::path::Path) -> Value {
+    let file = trace.with_extension("json");
+    let words = ["replay", "--allocator", allocator, "--report", "json", "--output"];
+    let out = output(&[&words[..], &[file.to_str().unwrap(), trace.to_str().unwrap()]].concat());
+    assert!(out.status.success(), "{}", stderr(&out));
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+#[test]
+fn any_allocator_replays_a_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("hand.trace");
+    // 3 MiB is 768 pages that are written to; what is left is 40 + 100 + 3 MiB.
+    let text =
+        "a 1 24\na 2 100 64\nt1 a 3 600\nr 1 4 40\nr 4 4 40\nf 3\na 5 3145728\na 6 9 8192\nf 6\n";
+    fs::write(&trace, text).unwrap();
+    let object = common::libraries().join("libmemento.so");
+    let named = format!("mine={}", object.display());
+    for (allocator, name) in [("stock", "stock"), ("memento", "memento"), (&named, "mine")] {
+        let document = replay_on(allocator, &trace);
+        assert_eq!(document["allocator"]["name"], name);
+        assert!(document.get("hal").is_none(), "no backend was asked for");
+        let replay = &document["replay"];
+        for (field, count) in [
+            ("operations", 9),
+            ("allocs", 5),
+            ("reallocs", 2),
+            ("frees", 2),
+            ("live_objects", 3),
+            ("live_bytes", 40 + 100 + (3 << 20)),
+        ] {
+            assert_eq!(replay[field], count, "{name} {field}");
+        }
+        let number = |field: &str| replay[field].as_u64().unwrap();
+        assert!(number("wall_ns") > 0);
+        assert!(number("peak_rss_bytes") >= 3 << 20, "{name}: {replay}");
+        let notes = document["notes"].to_string();
+        for note in ["2 threads", "to the alignment: 2", "asked for 4096: 1", "not see: 1"] {
+            assert!(notes.contains(note), "{notes}");
+        }
+    }
+    let stock = replay_on("stock", &trace);
+    for field in ["classes", "software", "bytes_requested"] {
+        assert_eq!(stock[field], replay("soft", &trace)[field], "{field}");
+    }
+}
+
+#[test]
+fn what_cannot_be_replayed_on_an_allocator_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("huge.trace");
+    fs::write(&trace, "a 1 8\na 2 9000000000000000000\n").unwrap();
+    let trace = trace.to_str().unwrap();
+    let said = |words: &[&str]| {
+        let out = output(words);
+        assert_eq!(out.status.code(), Some(125), "{words:?}");
+        stderr(&out)
+    };
+    let unknown = said(&["replay", "--allocator", "nobody", trace]);
+    assert!(unknown.starts_with("memento: no allocator is called nobody; there are"), "{unknown}");
+    assert_eq!(unknown, said(&["bench", "--only", "nobody", "--", "true"]));
+    let missing = said(&["replay", "--allocator", "x=no/such.so", trace]);
+    assert_eq!(missing, said(&["bench", "--allocator", "x=no/such.so", "--", "true"]));
+    let full = said(&["replay", "--allocator", "stock", trace]);
+    assert_eq!(full, "memento: operation 2: no memory for 9000000000000000000 bytes\n");
+    let both = said(&["replay", "--allocator", "stock", "--hal", "emu", trace]);
+    assert!(both.contains("cannot be used with"), "{both}");
+
+    // What the loader did not load is no allocator's result.
+    let object = common::libraries().join("libmemento.so");
+    let words = ["__replay", "--object", object.to_str().unwrap(), "--output", "/dev/null", trace];
+    assert!(said(&words).contains("was not loaded"), "the child looks for it in its own memory");
+}
+
+#[test]
+fn an_allocator_sees_every_operation_of_the_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let (trace, seen) = (directory.path().join("hand.trace"), directory.path().join("seen.trace"));
+    let mut text = String::new();
+    for id in 0..1000 {
+        writeln!(text, "a {id} 4001\nr {id} {id} 4003\nr {id} {id} 4002").unwrap();
+        writeln!(text, "a {} 5001 2048\nf {id}", id + 1_000_000).unwrap();
+    }
+    fs::write(&trace, text).unwrap();
+    // The replaying process, recorded.
+    let program = env!("CARGO_BIN_EXE_memento");
+    let words = ["record", "--format", "text", "-o", seen.to_str().unwrap(), "--", program];
+    let here = ["__replay", "--output", "/dev/null", trace.to_str().unwrap()];
+    let out = output(&[&words[..], &here].concat());
+    assert!(out.status.success(), "{}", stderr(&out));
+    let seen = fs::read_to_string(seen).unwrap();
+    let operations: Vec<Vec<&str>> =
+        seen.lines().map(|l| l.split(' ').skip_while(|w| w.starts_with('t')).collect()).collect();
+    let count = |kind: &str, request: &[&str]| {
+        operations.iter().filter(|words| words[0] == kind && words.ends_with(request)).count()
+    };
+    assert_eq!(count("a", &["4001", "16"]), 1000);
+    assert_eq!((count("r", &["4003"]), count("r", &["4002"])), (1000, 1000));
+    assert_eq!(count("a", &["6144", "2048"]), 1000, "rounded up to its alignment");
+    assert!(count("f", &[]) >= 2000, "what was freed, and what was left at the end");
+}

@@ -161,7 +161,8 @@ fn reap(child: &mut Child, tree: &mut Tree, curve: &mut Curve) -> Result<Exit> {
     Ok(Exit { code: status.code(), signal: status.signal() })
 }
 
-fn maps(pid: Pid, object: &std::path::Path) -> bool {
+/// Whether the memory map of `pid` names the file `object`, which is to be without links and dots.
+pub fn maps(pid: Pid, object: &std::path::Path) -> bool {
     let Some(name) = object.to_str() else { return false };
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     text.lines().any(|line| line.ends_with(name))

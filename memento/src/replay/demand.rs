@@ -1,6 +1,8 @@
 //! What a trace asks for, by class: the same whatever serves it.
 
+use super::malloc::{MAX_ALIGN, PLAIN_ALIGN};
 use super::trace::{Action, Request, Trace};
+use crate::report::ReplayCost;
 use memento_hal::counters::Counters;
 use memento_hal::geometry::SizeClass;
 
@@ -91,6 +93,67 @@ pub fn count(trace: &Trace, into: &mut Counters) {
     match walked {
         Ok(()) => {}
     }
+}
+
+/// The operations of a trace by kind, and what they leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// Allocations.
+    pub allocs: u64,
+    /// Reallocations.
+    pub reallocs: u64,
+    /// Frees.
+    pub frees: u64,
+    /// Sum of the sizes of what is live at the end.
+    pub live_bytes: u64,
+    /// Requests that are aligned beyond what `malloc` gives.
+    pub aligned: u64,
+    /// Requests that are aligned beyond what [`super::malloc`] gives.
+    pub over_aligned: u64,
+    /// Reallocations to the size that the object has.
+    pub same_size: u64,
+}
+
+impl Tally {
+    /// Says the kinds in `cost`.
+    pub fn put_into(&self, cost: &mut ReplayCost) {
+        (cost.allocs, cost.reallocs, cost.frees) = (self.allocs, self.reallocs, self.frees);
+        (cost.live_objects, cost.live_bytes) = (self.allocs - self.frees, self.live_bytes);
+    }
+
+    fn request(&mut self, request: Request) {
+        self.live_bytes = self.live_bytes.wrapping_add(request.size as u64);
+        self.aligned += u64::from(request.align > PLAIN_ALIGN);
+        self.over_aligned += u64::from(request.align > MAX_ALIGN);
+    }
+}
+
+/// Counts a trace's operations by kind.
+pub fn tally(trace: &Trace) -> Tally {
+    let mut tally = Tally::default();
+    let mut sizes = vec![0usize; trace.slots as usize];
+    for operation in &trace.operations {
+        match operation.action {
+            Action::Alloc { slot, request } => {
+                tally.allocs += 1;
+                tally.request(request);
+                sizes[slot as usize] = request.size;
+            }
+            Action::Free { slot } => {
+                tally.frees += 1;
+                tally.live_bytes = tally.live_bytes.wrapping_sub(sizes[slot as usize] as u64);
+            }
+            Action::Realloc { old, new, request } => {
+                tally.reallocs += 1;
+                let was = sizes[old as usize];
+                tally.live_bytes = tally.live_bytes.wrapping_sub(was as u64);
+                tally.request(request);
+                tally.same_size += u64::from(was == request.size);
+                sizes[new as usize] = request.size;
+            }
+        }
+    }
+    tally
 }
 
 fn alloc(into: &mut Counters, class: Option<SizeClass>, request: Request) {

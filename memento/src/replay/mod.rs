@@ -1,8 +1,11 @@
-//! `memento replay`: the operations of a trace, on a backend of choice.
+//! `memento replay`: the operations of a trace, on a backend or an allocator of choice.
 
+pub mod cost;
 pub mod demand;
 pub mod emu;
+pub mod malloc;
 pub mod native;
+pub mod preloaded;
 pub mod trace;
 
 use crate::conf;
@@ -36,7 +39,7 @@ pub fn run(path: &Path, format: Format, hal: HalName, conf: Option<&Path>) -> Re
     let command = ["memento", "replay", &path.to_string_lossy()].map(str::to_owned).to_vec();
     let mut report = Report::new(hal, command, Exit { code: Some(0), signal: None });
     let mut counters = Counters::ZERO;
-    let cost = match hal {
+    let mut cost = match hal {
         HalName::Emu => {
             counters = emu::replay(&trace, &params)?;
             ReplayCost { operations: trace.operations.len() as u64, ..ReplayCost::default() }
@@ -52,6 +55,7 @@ pub fn run(path: &Path, format: Format, hal: HalName, conf: Option<&Path>) -> Re
     if hal != HalName::Emu {
         demand::count(&trace, &mut counters);
     }
+    demand::tally(&trace).put_into(&mut cost);
     report.replay = Some(cost);
     report.set_counts(&counters);
     if hal.has_hardware() {
@@ -66,10 +70,14 @@ pub fn run(path: &Path, format: Format, hal: HalName, conf: Option<&Path>) -> Re
 /// # Errors
 /// If it cannot be read or has a mistake.
 pub fn read(path: &Path, format: Format) -> Result<trace::Trace> {
-    let name = || path.display().to_string();
     if path == Path::new("-") {
         return trace::parse_as(std::io::stdin().lock(), format).context("stdin");
     }
-    let file = File::open(path).with_context(|| format!("cannot read {}", name()))?;
-    trace::parse_as(BufReader::new(file), format).with_context(name)
+    read_file(path, format, &path.display().to_string())
+}
+
+/// Reads the file at `path`, which is called `name` where it has mistakes.
+fn read_file(path: &Path, format: Format, name: &str) -> Result<trace::Trace> {
+    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+    trace::parse_as(BufReader::new(file), format).with_context(|| name.to_owned())
 }

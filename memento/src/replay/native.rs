@@ -4,15 +4,13 @@
 //! turn. Every page of an object is written to once, as the program will have done. Only the loop is
 //! timed; reading the trace is not.
 
+use super::cost;
 use super::trace::{Action, Trace};
 use crate::report::ReplayCost;
 use anyhow::{Context, Result, anyhow};
 use memento_alloc::Memento;
 use memento_alloc::hal::ProcessHal;
 use memento_alloc::replay::{Object, Replayer, Thread};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
-use std::time::Instant;
 
 /// Replays on the backend of `memento` and returns what it cost.
 ///
@@ -24,25 +22,11 @@ pub fn replay<H: ProcessHal>(trace: &Trace, memento: &'static Memento<H>) -> Res
         .map(|_| replayer.thread().context("the backend has no core left for another thread"))
         .collect::<Result<_>>()?;
     let mut objects: Vec<Option<Object<H>>> = (0..trace.slots).map(|_| None).collect();
-    let before = getrusage(UsageWho::RUSAGE_SELF)?;
-    let start = Instant::now();
-    let done = perform(trace, &mut replayer, &threads, &mut objects);
-    let wall = start.elapsed();
-    let after = getrusage(UsageWho::RUSAGE_SELF)?;
+    let cost = cost::of(trace, || perform(trace, &mut replayer, &threads, &mut objects));
     for thread in threads {
         replayer.end(thread);
     }
-    done?;
-    let difference = |of: fn(&nix::sys::resource::Usage) -> i64| {
-        u64::try_from(of(&after) - of(&before)).unwrap_or(0)
-    };
-    Ok(ReplayCost {
-        operations: trace.operations.len() as u64,
-        wall_ns: Some(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)),
-        user_ns: Some(difference(|u| u.user_time().num_nanoseconds())),
-        system_ns: Some(difference(|u| u.system_time().num_nanoseconds())),
-        minor_faults: Some(difference(nix::sys::resource::Usage::minor_page_faults)),
-    })
+    cost
 }
 
 fn perform<H: ProcessHal>(

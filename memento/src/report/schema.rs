@@ -1,6 +1,7 @@
 //! The document `memento.report/1`. Fields may be added; those that are here stay.
 
 use super::emulator::Emulator;
+use crate::allocators::Allocator;
 use crate::engine::{Exit, Sample};
 use crate::hal::HalName;
 use memento_hal::counters::Counters;
@@ -15,8 +16,12 @@ pub const SCHEMA: &str = "memento.report/1";
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
-    /// The backend that was asked for.
-    pub hal: HalName,
+    /// The backend that was asked for; absent for a replay on an allocator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hal: Option<HalName>,
+    /// The allocator that a trace was replayed on, instead of a backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocator: Option<Allocator>,
     /// Program and arguments; for a replay `memento replay` and the trace.
     pub command: Vec<String>,
     /// How it ended.
@@ -88,6 +93,16 @@ impl From<&Sample> for Cost {
 pub struct ReplayCost {
     /// Operations of the trace.
     pub operations: u64,
+    /// Those that allocate.
+    pub allocs: u64,
+    /// Those that reallocate.
+    pub reallocs: u64,
+    /// Those that free.
+    pub frees: u64,
+    /// Objects that the trace leaves.
+    pub live_objects: u64,
+    /// Their bytes, as asked for.
+    pub live_bytes: u64,
     /// Wall time of performing them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_ns: Option<u64>,
@@ -100,6 +115,12 @@ pub struct ReplayCost {
     /// `ru_minflt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minor_faults: Option<u64>,
+    /// `ru_maxrss` in bytes, of the process that performed it and had read the trace before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_rss_bytes: Option<u64>,
+    /// The same before the first operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_before_bytes: Option<u64>,
 }
 
 /// One size class.
@@ -140,7 +161,8 @@ impl Report {
     pub fn new(hal: HalName, command: Vec<String>, exit: Exit) -> Self {
         Self {
             schema: SCHEMA.into(),
-            hal,
+            hal: Some(hal),
+            allocator: None,
             command,
             exit,
             sample: None,

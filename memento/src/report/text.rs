@@ -23,7 +23,9 @@ const PROCESSES_SHOWN: usize = 12;
 /// The report as a page.
 pub fn text(report: &Report, style: Style) -> String {
     let mut page = Page { text: String::new(), style };
-    page.heading(&format!("memento {} · {}", report.hal, report.command.join(" ")));
+    let hal = report.hal.map(|hal| format!("memento {hal}"));
+    let server = hal.or_else(|| report.allocator.as_ref().map(|a| a.name.clone()));
+    page.heading(&format!("{} · {}", server.unwrap_or_default(), report.command.join(" ")));
     page.table(&[Left, Left], overview(report));
     if let Some(classes) = &report.classes {
         page.heading("allocations by size class");
@@ -135,7 +137,17 @@ fn overview(report: &Report) -> Vec<Row> {
         rows.push(row(["peak resident", &bytes(cost.peak_rss_bytes)]));
     }
     if let Some(replay) = &report.replay {
-        rows.push(row(["operations", &grouped(replay.operations)]));
+        let kinds = format!(
+            "{}   {} allocate   {} reallocate   {} free",
+            grouped(replay.operations),
+            grouped(replay.allocs),
+            grouped(replay.reallocs),
+            grouped(replay.frees)
+        );
+        rows.push(row(["operations", &kinds]));
+        let live =
+            format!("{} objects   {}", grouped(replay.live_objects), bytes(replay.live_bytes));
+        rows.push(row(["live at the end", &live]));
         if let Some(wall) = replay.wall_ns {
             let each = wall as f64 / replay.operations.max(1) as f64;
             let time = format!("{}   {each:.1} ns an operation", duration(wall));
@@ -143,6 +155,10 @@ fn overview(report: &Report) -> Vec<Row> {
         }
         if let Some(faults) = replay.minor_faults {
             rows.push(row(["page faults", &grouped(faults)]));
+        }
+        if let (Some(peak), Some(before)) = (replay.peak_rss_bytes, replay.peak_before_bytes) {
+            let words = format!("{}   {} before the first", bytes(peak), bytes(before));
+            rows.push(row(["peak resident", &words]));
         }
     }
     if let Some(requested) = report.bytes_requested {
