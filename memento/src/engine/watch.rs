@@ -1,7 +1,7 @@
 //! A program watched from outside while it runs: the CPU time it has used and the memory it holds.
 //!
 //! Looking disturbs: these executions are apart from those whose time counts. What the program starts is looked at
-//! with it ([`super::tree`]). The CPU time is the kernel's own clock of each process, exact at any moment; its
+//! with it (`tree`). The CPU time is the kernel's own clock of each process, exact at any moment; its
 //! per-CPU counters make a look at memory coarse by some hundred KiB.
 
 use super::child::refused;
