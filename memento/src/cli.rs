@@ -321,6 +321,15 @@ fn run(args: RunArgs) -> Result<ExitCode> {
     Ok(end(exit, written))
 }
 
+/// Says why workloads were left out, where no table does.
+fn say_skipped<'a>(workloads: impl Iterator<Item = (&'a String, &'a Option<String>)>) {
+    for (name, why) in workloads {
+        if let Some(why) = why {
+            eprintln!("memento: {name}: {why}");
+        }
+    }
+}
+
 /// Ends as the program did. If what it was run for could not be written that is said, and a
 /// program that succeeded does not hide it.
 fn end(exit: crate::engine::Exit, written: Result<()>) -> ExitCode {

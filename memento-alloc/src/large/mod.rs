@@ -275,9 +275,9 @@ impl State {
         self.learn_from_latest(os);
         let sure = !zeroed && self.habit.is_sure(bytes);
         let cut = self.take_from_area(os, bytes, align);
-        let Cut { pages, used, .. } = match cut {
+        let Cut { pages, used } = match cut {
             Some(cut) => cut,
-            None => Cut { pages: self.map(os, bytes, align)?, used: 0, kept: false },
+            None => Cut { pages: self.map(os, bytes, align)?, used: 0 },
         };
         if sure {
             self.back_by_huge_pages(os, &pages);
@@ -407,8 +407,6 @@ impl State {
         if !self.free.reserve(os) {
             return None;
         }
-        // What was filled before it grew will be filled again.
-        let filled = Pages { bytes: pages.bytes - pages.bytes / 8, ..pages };
         let now = match self.extend(os, &pages, needed) {
             Some(now) => now,
             // Copying onto pages that are there is cheaper than many fresh ones.
@@ -418,7 +416,8 @@ impl State {
             None if align > os.page_bytes() => return None,
             None => self.move_to_grow(os, &pages, needed)?,
         };
-        let filled = Pages { start: now.start, ..filled };
+        // What was filled before it grew will be filled again.
+        let filled = Pages { bytes: pages.bytes - pages.bytes / 8, ..now };
         if self.habit.learn_early(os, &filled) {
             self.back_by_huge_pages(os, &now);
         }

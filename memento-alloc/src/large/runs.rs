@@ -48,8 +48,6 @@ pub(super) struct Cut {
     pub pages: Pages,
     /// Bytes at the front that may be other than zero: behind them all is clean.
     pub used: usize,
-    /// Whether all of it was kept.
-    pub kept: bool,
 }
 
 /// The runs, in order of address.
@@ -178,7 +176,7 @@ impl Runs {
         let end = address + bytes;
         let mut index = self.position(address + 1) - 1;
         let mut found: Option<Pages> = None;
-        let (mut used, mut clean) = (0, false);
+        let mut used = 0;
         while index < self.count && self.all()[index].pages.address() < end {
             let Run { mut pages, kept, age } = self.remove(index);
             let mut inner = pages.split(address.saturating_sub(pages.address()));
@@ -194,13 +192,12 @@ impl Runs {
             if kept {
                 used = inner.end() - address;
             }
-            clean |= !kept;
             found =
                 Some(found.map_or(inner, |all| Pages { bytes: all.bytes + inner.bytes, ..all }));
         }
         let pages = found.unwrap_or(Run::NONE.pages);
         debug_assert!(pages.address() == address && pages.bytes == bytes);
-        Cut { pages, used, kept: !clean }
+        Cut { pages, used }
     }
 
     /// Where an object of `bytes` at a multiple of `align` may lie in free pages; `None` if it does not fit.
@@ -331,8 +328,8 @@ mod tests {
         runs.all().iter().map(each).collect()
     }
 
-    fn cut(at: usize, units: usize, mapping: u32, used: usize, kept: bool) -> Cut {
-        Cut { pages: run(at, units, mapping), used: used * UNIT, kept }
+    fn cut(at: usize, units: usize, mapping: u32, used: usize) -> Cut {
+        Cut { pages: run(at, units, mapping), used: used * UNIT }
     }
 
     #[test]
@@ -381,11 +378,11 @@ mod tests {
         assert_eq!(runs.behind(&run(2, 2, 1)), 8 * UNIT);
         assert_eq!(runs.behind(&run(2, 2, 2)), 0, "another mapping");
         assert_eq!(runs.behind(&run(2, 3, 1)), 0);
-        assert_eq!(runs.take(7 * UNIT, UNIT), Some(cut(4, 7, 1, 7, false)));
+        assert_eq!(runs.take(7 * UNIT, UNIT), Some(cut(4, 7, 1, 7)));
         assert_eq!(contents(&runs), [(11, 1, true), (12, 9, false)]);
-        assert_eq!(runs.take(3 * UNIT, 8 * UNIT), Some(cut(16, 3, 2, 0, false)));
+        assert_eq!(runs.take(3 * UNIT, 8 * UNIT), Some(cut(16, 3, 2, 0)));
         assert_eq!(contents(&runs), [(11, 1, true), (12, 4, false), (19, 2, false)]);
-        assert_eq!(runs.take_behind(&run(9, 2, 1), UNIT), cut(11, 1, 1, 1, true));
+        assert_eq!(runs.take_behind(&run(9, 2, 1), UNIT), cut(11, 1, 1, 1));
         assert_eq!(runs.take_clean_before(21 * UNIT), Some(run(19, 2, 2)));
         assert_eq!(runs.take_clean_before(21 * UNIT), None);
         assert_eq!((contents(&runs), runs.kept()), (std::vec![(12, 4, false)], 0));

@@ -7,9 +7,10 @@
 //! become free altogether, too: its list would hand them out in the order of their frees, and every one
 //! of them from memory that has left the caches.
 //!
-//! A heap grows when no granule is free. Before it grows by another eighth it is *sorted*: only the lists
-//! that are served from can hide a granule that is free altogether, so these are counted. Only a heap
-//! that cannot grow at all sorts whenever a bin has nothing.
+//! A heap grows when no granule is free. Before that it is *sorted*: only the lists that are served from can
+//! hide a granule that is free altogether, so these are counted. That is done before each block as long as
+//! it yields one, else before the heap grows by another eighth. Only a heap that cannot grow at all sorts
+//! whenever a bin has nothing.
 
 use super::bin::Bin;
 use super::granules::granule_at;

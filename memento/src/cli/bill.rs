@@ -173,11 +173,7 @@ pub(super) fn run(args: BillArgs) -> Result<ExitCode> {
     let document = Document { schema: SCHEMA, terms, interval_s, workloads, notes };
     let mut failed = Vec::new();
     if args.quiet {
-        for workload in &document.workloads {
-            if let Some(why) = &workload.skipped {
-                eprintln!("memento: {}: {why}", workload.name);
-            }
-        }
+        super::say_skipped(document.workloads.iter().map(|w| (&w.name, &w.skipped)));
     } else {
         let text = table::text(&document, columns::terminal());
         let written = std::io::stdout().lock().write_all(text.as_bytes());

@@ -136,11 +136,7 @@ pub(super) fn run(args: ProjectArgs) -> Result<ExitCode> {
     let document = document(costs, &params, workloads);
     let mut failed = Vec::new();
     if args.quiet {
-        for workload in &document.workloads {
-            if let Some(why) = &workload.skipped {
-                eprintln!("memento: {}: {why}", workload.name);
-            }
-        }
+        super::say_skipped(document.workloads.iter().map(|w| (&w.name, &w.skipped)));
     } else {
         let written = std::io::stdout().lock().write_all(text(&document).as_bytes());
         failed.extend(written.context("cannot write the table").err());
