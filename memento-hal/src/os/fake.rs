@@ -26,6 +26,8 @@ pub struct Fake {
     decommits: AtomicUsize,
     /// What the clock shows.
     milliseconds: AtomicUsize,
+    /// How often it was looked at.
+    looks: AtomicUsize,
     /// Decommits fail, as they do for locked pages.
     refuse_decommits: AtomicBool,
     /// It has huge pages where they are asked for.
@@ -77,6 +79,11 @@ impl Fake {
         self.milliseconds.fetch_add(milliseconds, Ordering::Relaxed);
     }
 
+    /// How often the clock was looked at so far.
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::Relaxed)
+    }
+
     /// Decommits fail from now on.
     pub fn refuse_decommits(&self) {
         self.refuse_decommits.store(true, Ordering::Relaxed);
@@ -112,6 +119,7 @@ unsafe impl Os for Fake {
     }
 
     fn milliseconds(&self) -> u64 {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.milliseconds.load(Ordering::Relaxed) as u64
     }
 

@@ -3,8 +3,9 @@
 //! What is free serves whatever is asked for next, and a program that lives for milliseconds asks again soon. A server would hold
 //! what its highest peak took for as long as it lives. So the fewest granules that were free at any moment of a second
 //! are those that the second did not need: they are given back when it is over, the highest first, as blocks are handed out
-//! bottom up. The clock is looked at only when a granule becomes free and many are, so that nothing is done by
-//! programs that are small or short, and nothing by heaps that stand still: their threads would have to be told.
+//! bottom up. The clock is looked at only now and then when a granule becomes free and more than a few are, so that nothing is done
+//! by programs that are small or short, and nothing by heaps that stand still: their threads would have to be told. A
+//! runtime's threads that work once in a while come by often enough.
 //!
 //! Must not know: whose granules they are, and what is in them.
 
@@ -13,8 +14,10 @@ use super::layout::GRANULE_BYTES;
 use super::span::Granule;
 use crate::os::Os;
 
-/// Granules that a heap may always hold free: 4 MiB.
-const FREE_MIN: Granule = (4 * 1024 * 1024 / GRANULE_BYTES) as Granule;
+/// Granules that a heap may always hold free: 256 KiB.
+const FREE_MIN: Granule = (256 * 1024 / GRANULE_BYTES) as Granule;
+/// The clock is looked at each time that so many spans became free.
+const LOOK_EVERY: u32 = 16;
 /// Milliseconds after which it is seen what was not needed.
 const PERIOD: u64 = 1000;
 
@@ -25,10 +28,12 @@ pub(super) struct Idle {
     fewest: Granule,
     /// Since when, in milliseconds of the system's clock; 0: it was not looked at yet.
     since: u64,
+    /// Spans that became free while much was.
+    freed: u32,
 }
 
 impl Idle {
-    pub(super) const NONE: Self = Self { fewest: 0, since: 0 };
+    pub(super) const NONE: Self = Self { fewest: 0, since: 0, freed: 0 };
 
     /// So many are left, after some were taken.
     #[inline]
@@ -49,6 +54,10 @@ impl<O: Os> Heap<O> {
     #[cold]
     #[inline(never)]
     fn give_back_idle(&mut self) {
+        self.idle.freed = self.idle.freed.wrapping_add(1);
+        if !self.idle.freed.is_multiple_of(LOOK_EVERY) {
+            return;
+        }
         let now = self.region().os().milliseconds();
         let first = self.idle.since == 0;
         if !first && now < self.idle.since + PERIOD {
@@ -58,6 +67,6 @@ impl<O: Os> Heap<O> {
         if !first && idle > 0 {
             self.decommit_top(idle);
         }
-        self.idle = Idle { fewest: self.free_dirty, since: now };
+        self.idle = Idle { fewest: self.free_dirty, since: now, ..self.idle };
     }
 }
