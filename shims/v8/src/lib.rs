@@ -11,6 +11,7 @@
 //! Must not know: malloc.
 #![cfg_attr(not(test), no_std)]
 
+mod budget;
 mod calls;
 mod interpose;
 mod pages;

@@ -5,14 +5,14 @@
 //! is given back and faulted in again minutes or milliseconds later. Here the pages come out of one
 //! reservation, lowest first:
 //!
-//! - Memory is committed by 2 MiB, a *chunk*, which is advised to be huge if at least three quarters of
-//!   the pages mapped last are in use by then. V8 fills its old generation page by page; but when its
-//!   young generation grows, it maps twice as many pages at once as it had, and half of them only get
-//!   a header before the next collection.
+//! - Memory is committed by 2 MiB, a *chunk*, which is advised to be huge if at least half of
+//!   the pages mapped last are in use by then ([`backing`]). V8 fills its old generation page by page; but
+//!   when its young generation grows, it maps twice as many pages at once as it had, and half of them only
+//!   get a header before the next collection.
 //! - What V8 unmaps or closes is kept and used for its next page: it is overwritten by zeros then,
 //!   which takes a tenth of the time of 64 page faults. Kept is at most [`KEPT_LEAST`] or an eighth of
-//!   what is in use; what is more goes back to the system, and so does all of it at the end of an
-//!   invocation.
+//!   what is in use. What is more goes back to the system, and all of it at the end of an invocation; and
+//!   so does what is more than [`KEPT_ANYWAY`], as long as faulting it in again would not be felt ([`Budget`]).
 //! - Opening and closing whole pages changes nothing in the kernel. Other protections are set as asked.
 //!
 //! V8's objects of more than a page's half have mappings of any length. From 2 MiB on, these are put
@@ -23,29 +23,27 @@
 //!
 //! Must not know: malloc, which process it is in.
 
+use crate::budget::Budget;
 use crate::calls;
 use crate::shape::{self, Shape};
-use crate::units::{LATEST, PART_BYTES, UNIT_BYTES, UNITS, UNITS_PER_HUGE, Units};
+use crate::units::{PART_BYTES, UNIT_BYTES, UNITS, UNITS_PER_HUGE, Units};
+use backing::Chunk;
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use memento_hal::ProcessHal;
 use memento_hal::lock::{ForkLock, this_thread};
-use memento_hal::os::{HugePages, Linux, Os};
-use memento_hal::soft::Soft;
+use memento_hal::os::{Linux, Os};
 
 /// Bytes of the reservation.
 const RANGE_BYTES: usize = UNITS * UNIT_BYTES;
 /// Bytes of a huge page.
 const HUGE_BYTES: usize = UNITS_PER_HUGE * UNIT_BYTES;
-/// Units that are kept however small the heap is: 4 MiB, about what V8 gives back and takes again
+/// Units that are kept however long the process lives: 1 MiB. With no more the clock is not looked at.
+const KEPT_ANYWAY: usize = 4;
+/// Units that may be kept however small the heap is: 4 MiB, about what V8 gives back and takes again
 /// between two collections of its young generation.
 const KEPT_LEAST: usize = 16;
 /// Of the units in use, the part that is kept besides.
 const KEPT_PART: usize = 8;
-/// Of the pages mapped last, how many may be unused when the next chunk is advised to be huge.
-const UNUSED_MOST: usize = LATEST / 2;
-/// Parts of a page at whose starts it is looked whether it is in use.
-const SAMPLES: usize = 16;
 /// Cuts that threads may be about to make at the same time.
 const CUTS: usize = 16;
 /// The address of a range that could not be had.
@@ -67,10 +65,10 @@ const NO_CUT: Cut = Cut { start: 0, bytes: 0, object: 0 };
 #[derive(Debug)]
 struct Inner {
     units: Units,
+    budget: Budget,
     /// Units that the kernel lets the process use, from the first on.
     committed: usize,
-    /// Chunks that are on huge pages.
-    huge: [bool; UNITS / UNITS_PER_HUGE],
+    chunks: [Chunk; UNITS / UNITS_PER_HUGE],
     cuts: [Cut; CUTS],
 }
 
@@ -81,6 +79,8 @@ pub struct V8Pages {
     base: AtomicUsize,
     /// Cuts that are expected.
     expected: AtomicUsize,
+    /// Milliseconds since some moment, as [`Os::milliseconds`].
+    clock: fn() -> u64,
     inner: ForkLock<Inner>,
 }
 
@@ -102,15 +102,21 @@ fn parts(offset: usize, bytes: usize) -> impl Iterator<Item = Part> {
 impl V8Pages {
     /// No range yet; it is reserved when V8 maps its first page.
     pub const fn new() -> Self {
+        Self::with_clock(|| Linux.milliseconds())
+    }
+
+    const fn with_clock(clock: fn() -> u64) -> Self {
         let inner = Inner {
             units: Units::new(),
+            budget: Budget::new(),
             committed: 0,
-            huge: [false; UNITS / UNITS_PER_HUGE],
+            chunks: [Chunk::Small; UNITS / UNITS_PER_HUGE],
             cuts: [NO_CUT; CUTS],
         };
         Self {
             base: AtomicUsize::new(0),
             expected: AtomicUsize::new(0),
+            clock,
             inner: ForkLock::new(inner),
         }
     }
@@ -185,10 +191,8 @@ impl V8Pages {
                 }
             }
             let most = KEPT_LEAST.max(inner.units.open_units() / KEPT_PART);
-            while inner.units.kept_units() > most {
-                let excess = inner.units.kept_units() - most;
-                self.give_back(inner, excess);
-            }
+            self.keep(inner, most);
+            self.keep_little(inner);
         });
         0
     }
@@ -308,6 +312,7 @@ impl V8Pages {
                 if last >= inner.committed && !self.commit(inner, last) {
                     return None;
                 }
+                self.back_again(inner, part.unit);
                 let opening = inner.units.open(part.unit);
                 if opening.odd {
                     self.protect(part.unit);
@@ -324,7 +329,7 @@ impl V8Pages {
         0
     }
 
-    /// Takes units away from V8, without giving their memory back; `mprotect`'s result.
+    /// Takes units away from V8; `mprotect`'s result. Their memory may be kept.
     fn close(&self, offset: usize, bytes: usize) -> c_int {
         self.with(|inner| {
             for part in parts(offset, bytes) {
@@ -332,45 +337,9 @@ impl V8Pages {
                     self.protect(part.unit);
                 }
             }
+            self.keep_little(inner);
         });
         0
-    }
-
-    /// Commits the range up to the end of `unit`'s chunk.
-    fn commit(&self, inner: &mut Inner, unit: usize) -> bool {
-        let (first, end) = (inner.committed, (unit + 1).next_multiple_of(UNITS_PER_HUGE));
-        let (start, bytes) = (self.address(first * UNIT_BYTES), (end - first) * UNIT_BYTES);
-        // SAFETY: units of the range that nobody has.
-        if unsafe { calls::mprotect(start, bytes, OPEN) } != 0 {
-            return false;
-        }
-        let unused = inner.units.latest().filter(|&unit| !self.is_used(inner, unit)).count();
-        if unused <= UNUSED_MOST {
-            // SAFETY: committed just now.
-            unsafe { self.advise_huge(start, bytes) };
-            inner.huge[first / UNITS_PER_HUGE..end / UNITS_PER_HUGE].fill(true);
-        }
-        inner.committed = end;
-        true
-    }
-
-    /// Whether V8 has used more of the unit than its header.
-    fn is_used(&self, inner: &Inner, unit: usize) -> bool {
-        let start = self.address(unit * UNIT_BYTES);
-        if !inner.huge[unit / UNITS_PER_HUGE] {
-            let mut backed = [0u8; UNIT_BYTES / PART_BYTES];
-            // SAFETY: the unit is mapped; a byte for each page of any size.
-            return unsafe { calls::mincore(start, UNIT_BYTES, &mut backed) }
-                && backed.iter().filter(|backed| **backed & 1 != 0).count()
-                    > UNIT_BYTES / Linux.page_bytes() / 4;
-        }
-        // A huge page has memory everywhere. What V8 allocated is hardly ever zero.
-        (1..SAMPLES).any(|n| {
-            let word = start.cast::<AtomicUsize>().wrapping_byte_add(n * (UNIT_BYTES / SAMPLES));
-            // SAFETY: the unit is readable, since it is open. Threads that write to it may do so in
-            // any way; it does not matter which value is found.
-            unsafe { (*word).load(Ordering::Relaxed) != 0 }
-        })
     }
 
     /// Makes all of a unit readable and writable again. If the kernel refuses, for want of mappings, it
@@ -398,25 +367,20 @@ impl V8Pages {
         }
     }
 
-    /// Gives at most `most` units back that lie side by side. `false` if none is kept.
-    fn give_back(&self, inner: &mut Inner, most: usize) -> bool {
-        let Some((first, end)) = inner.units.give_back(most) else { return false };
-        let start = self.address(first * UNIT_BYTES);
-        // SAFETY: units that are not open hold nothing that is needed.
-        unsafe { calls::madvise(start, (end - first) * UNIT_BYTES, libc::MADV_DONTNEED) };
-        true
+    /// Keeps at most so many units.
+    fn keep(&self, inner: &mut Inner, most: usize) {
+        while inner.units.kept_units() > most {
+            let excess = inner.units.kept_units() - most;
+            self.give_back(inner, excess);
+        }
     }
 
-    /// Advises the full huge pages from `start` on.
-    ///
-    /// # Safety
-    /// The range is mapped.
-    unsafe fn advise_huge(&self, start: *mut c_void, bytes: usize) {
-        if wants_huge_pages() {
-            // SAFETY: advice changes no contents.
-            unsafe {
-                calls::madvise(start, bytes - bytes % HUGE_BYTES, libc::MADV_HUGEPAGE);
-            }
+    /// Keeps no more than [`KEPT_ANYWAY`], as far as the budget allows.
+    fn keep_little(&self, inner: &mut Inner) {
+        let kept = inner.units.kept_units();
+        if kept > KEPT_ANYWAY {
+            let granted = inner.budget.take(kept - KEPT_ANYWAY, (self.clock)());
+            self.keep(inner, kept - granted);
         }
     }
 
@@ -462,10 +426,6 @@ impl Default for V8Pages {
     }
 }
 
-/// Whether the settings and the host allow huge pages.
-fn wants_huge_pages() -> bool {
-    Soft::instance().page_policy().huge_waste != 0 && Linux.huge_pages() != HugePages::Never
-}
-
+mod backing;
 #[cfg(all(test, not(miri)))]
 mod tests;

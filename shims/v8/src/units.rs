@@ -19,6 +19,8 @@
 //!
 //! Must not know: addresses, the system, V8.
 
+use core::ops::Range;
+
 /// Bytes of a unit.
 pub const UNIT_BYTES: usize = 256 << 10;
 /// Number of units: 16 GiB of addresses. A heap that is larger has the rest where the kernel puts it.
@@ -157,6 +159,16 @@ impl Units {
         odd
     }
 
+    /// Whether none of these units is open or kept.
+    pub fn is_unused(&self, units: Range<usize>) -> bool {
+        self.flags[units].iter().all(|flags| flags & (OPEN | DIRTY) == 0)
+    }
+
+    /// How many of the `most` units from `first` on are neither open nor kept, up to the first that is.
+    pub fn unused_from(&self, first: usize, most: usize) -> usize {
+        (0..most).take_while(|n| self.is_unused(first + n..first + n + 1)).count()
+    }
+
     /// Those of the units opened last that are open still, all of them.
     pub fn latest(&self) -> impl Iterator<Item = usize> {
         let all_open = |&unit: &usize| self.flags[unit] & (OPEN | ODD) == OPEN;
@@ -285,6 +297,21 @@ mod tests {
         assert_eq!(units.kept_units(), 0);
         let taken = units.take().unwrap();
         assert_eq!((taken, units.open(taken).dirty), (1, false));
+    }
+
+    #[test]
+    fn unused_is_what_is_neither_open_nor_kept() {
+        let mut units = units();
+        for _ in 0..4 {
+            units.take().unwrap();
+        }
+        units.open(0);
+        units.open(2);
+        assert_eq!((units.unused_from(1, 7), units.unused_from(3, 5)), (1, 5));
+        units.close(2);
+        assert!(!units.is_unused(2..3) && units.is_unused(3..8), "its memory is kept");
+        units.give_back(1);
+        assert_eq!((units.unused_from(1, 7), units.unused_from(1, 2)), (7, 2));
     }
 
     /// A random program of operations against a plain model.

@@ -1,6 +1,8 @@
 //! The calls that V8 makes, on the kernel that is there.
 
+use super::backing::wants_huge_pages;
 use super::*;
+use core::cell::Cell;
 use core::ptr;
 use std::boxed::Box;
 use std::fs;
@@ -120,6 +122,89 @@ fn what_is_kept_is_bounded_and_goes_back_at_an_invocations_end() {
     pages.purge();
     assert_eq!(pages.usage(), (0, 0));
     assert!(all.iter().all(|at| backed(*at) == 0));
+}
+
+thread_local! {
+    /// What a test's clock shows, and how often it was looked at.
+    static CLOCK: Cell<(u64, usize)> = const { Cell::new((1, 0)) };
+}
+
+fn clock() -> u64 {
+    let (now, looks) = CLOCK.get();
+    CLOCK.set((now, looks + 1));
+    now
+}
+
+fn wait(milliseconds: u64) {
+    CLOCK.set((CLOCK.get().0 + milliseconds, CLOCK.get().1));
+}
+
+#[test]
+fn a_process_that_lives_for_long_keeps_little() {
+    let pages = Box::new(V8Pages::with_clock(clock));
+    let map = |count: usize| -> Vec<_> { (0..count).map(|_| page(&pages, WISHES[0])).collect() };
+    let unmap = |all: &[*mut u8]| all.iter().for_each(|at| unmap(&pages, at.cast(), UNIT_BYTES));
+    unmap(&map(KEPT_ANYWAY));
+    assert_eq!(CLOCK.get().1, 0, "nobody looks at the clock because of so few");
+    let all = map(12);
+    all.iter().for_each(|at| fill(*at, 1));
+    unmap(&all);
+    assert_eq!(pages.usage(), (0, 12), "the first second begins");
+    wait(999);
+    unmap(&map(12));
+    assert_eq!(pages.usage(), (0, 12));
+    wait(1);
+    unmap(&map(1));
+    assert_eq!(pages.usage(), (0, KEPT_ANYWAY));
+    let (kept, given): (Vec<_>, Vec<_>) = all.iter().partition(|at| backed(**at) > 0);
+    assert_eq!((kept.as_slice(), given.len()), (&all[..KEPT_ANYWAY], 12 - KEPT_ANYWAY));
+    // What is closed is needed no more than what is unmapped.
+    wait(1000);
+    let all = map(12);
+    assert!(contents(all[0]).iter().chain(&contents(all[11])).all(|b| *b == 0));
+    all.iter().for_each(|at| fill(*at, 1));
+    all.iter().for_each(|at| close(&pages, *at));
+    assert_eq!(pages.usage(), (0, KEPT_ANYWAY));
+    assert_eq!(all.iter().filter(|at| backed(**at) > 0).count(), KEPT_ANYWAY);
+}
+
+#[test]
+fn what_was_given_back_of_a_huge_page_stays_away() {
+    if !wants_huge_pages() {
+        return;
+    }
+    let pages = pages();
+    let first: Vec<_> = (0..UNITS_PER_HUGE).map(|_| page(&pages, WISHES[0])).collect();
+    first.iter().for_each(|at| fill(*at, 1));
+    let all: Vec<_> = (0..4).map(|_| page(&pages, WISHES[0])).collect();
+    fill(all[0], 1);
+    let rest = all[0].wrapping_add(UNIT_BYTES * (UNITS_PER_HUGE - 1));
+    assert_eq!(backed(rest), UNIT_BYTES / PART_BYTES, "it is huge");
+    unmap(&pages, all[2].cast(), UNIT_BYTES);
+    pages.purge();
+    assert_eq!((backed(all[2]), backed(all[3])), (0, UNIT_BYTES / PART_BYTES));
+    unmap(&pages, all[3].cast(), UNIT_BYTES);
+    pages.purge();
+    assert_eq!(backed(rest), 0, "nobody has used it");
+    assert_eq!(page(&pages, WISHES[0]), all[2]);
+    fill(all[2], 1);
+    assert_eq!((backed(all[3]), backed(rest)), (0, 0));
+    // All of it was given back: it may be huge again.
+    all[..3].iter().for_each(|at| unmap(&pages, at.cast(), UNIT_BYTES));
+    pages.purge();
+    assert_eq!(page(&pages, WISHES[0]), all[0]);
+    fill(all[0], 1);
+    assert_eq!(backed(rest), UNIT_BYTES / PART_BYTES);
+    // But not in a burst.
+    unmap(&pages, all[0].cast(), UNIT_BYTES);
+    pages.purge();
+    let more: Vec<_> = (0..3 * UNITS_PER_HUGE).map(|_| page(&pages, WISHES[0])).collect();
+    unmap(&pages, more[0].cast(), UNIT_BYTES);
+    more[..UNITS_PER_HUGE].iter().skip(1).for_each(|at| unmap(&pages, at.cast(), UNIT_BYTES));
+    pages.purge();
+    assert_eq!(page(&pages, WISHES[0]), all[0]);
+    fill(all[0], 1);
+    assert_eq!((backed(all[1]), backed(rest)), (0, 0));
 }
 
 #[test]
