@@ -33,19 +33,28 @@ pub trait Launcher {
 /// Runs rows through the measuring engine.
 pub struct Engine {
     executor: Isolated,
+    /// The row that it has run so far: how much memory it needs is remembered.
+    row: String,
+    memento: PathBuf,
     places: Places,
 }
 
 impl Engine {
     /// `memento` is the command's executable.
     pub fn new(memento: impl Into<PathBuf>, places: Places) -> Self {
-        Self { executor: Isolated::new(memento, Output::Discard), places }
+        let memento = memento.into();
+        let executor = Isolated::new(&memento, Output::Discard);
+        Self { executor, row: String::new(), memento, places }
     }
 }
 
 impl Launcher for Engine {
     fn launch(&mut self, row: &Row, allocator: &Allocator) -> Result<Sample> {
         let prepared = Prepared::new(row, allocator, &self.places)?;
+        if self.row != row.name {
+            self.executor = Isolated::new(&self.memento, Output::Discard);
+            self.row.clone_from(&row.name);
+        }
         let executor = &mut self.executor;
         let sample = match &prepared.client {
             None => executor.execute(&prepared.job)?,

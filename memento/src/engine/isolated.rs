@@ -4,7 +4,10 @@
 //! the program's peak resident set, and a second program could not be told from the first; see
 //! [`super::child`]. So this command executes itself as `memento __measure`, which does nothing but
 //! run the one program and write its [`Sample`] to a file.
+//!
+//! Before each run, free memory is brought into the same state: see [`super::free_memory`].
 
+use super::free_memory;
 use super::rounds::Executor;
 use super::sample::{Job, Sample};
 use anyhow::{Context, Result, bail};
@@ -14,6 +17,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Name of the hidden subcommand.
@@ -34,6 +39,8 @@ pub struct Isolated {
     memento: PathBuf,
     output: Output,
     limit: Option<Duration>,
+    /// The highest peak of a program so far, in bytes; common to all clones.
+    peak: Arc<AtomicU64>,
 }
 
 /// What the other side writes.
@@ -63,7 +70,7 @@ const KEPT_BYTES: u64 = 4096;
 impl Isolated {
     /// `memento` is the path of this command's executable.
     pub fn new(memento: impl Into<PathBuf>, output: Output) -> Self {
-        Self { memento: memento.into(), output, limit: None }
+        Self { memento: memento.into(), output, limit: None, peak: Arc::default() }
     }
 
     /// Programs are killed, with all that they have started, when `limit` has passed. It is rounded up
@@ -95,6 +102,8 @@ impl Isolated {
         job: &Job,
         streams: impl FnOnce(&mut Command) -> Result<()>,
     ) -> Result<(Written, String)> {
+        // Relaxed: a number that orders nothing.
+        free_memory::touch(self.peak.load(Ordering::Relaxed));
         let file = tempfile::NamedTempFile::new().context("cannot make a file for the sample")?;
         // A file, not a pipe: what the program leaves running in the background may hold it open.
         let errors = tempfile::tempfile().context("cannot make a file for error messages")?;
@@ -122,8 +131,10 @@ impl Isolated {
             let message = stderr.trim();
             bail!("{}", message.rsplit("memento: ").next().unwrap_or(message));
         }
-        let sample = serde_json::from_reader(File::open(file.path())?);
-        Ok((sample.context("the sample cannot be read")?, stderr))
+        let written: Written = serde_json::from_reader(File::open(file.path())?)
+            .context("the sample cannot be read")?;
+        self.peak.fetch_max(written.sample.peak_rss_bytes, Ordering::Relaxed);
+        Ok((written, stderr))
     }
 }
 

@@ -1,8 +1,10 @@
-//! Runs several programs in turns: A B C, B C A, C A B, …
+//! Runs several programs in turns: A B D C, B C A D, C D B A, …
 //!
 //! On a shared machine speed drifts by tens of percent within seconds. Each round runs every
 //! program once, close together in time, so that the ratio of two programs *within a round* is
-//! nearly free of the drift; the order rotates, so that none always follows the same neighbour.
+//! nearly free of the drift. A program also leaves something behind: caches, free memory in one state or
+//! another. So the orders are those of a balanced Latin square (Williams, 1949): over as many rounds as there
+//! are programs, or twice as many if that is odd, each of them follows each other one equally often.
 
 use super::sample::{Job, Sample};
 use super::stats::{Paired, paired_ratio};
@@ -85,8 +87,16 @@ pub enum Next {
     Enough,
 }
 
-/// The schedule itself: calls `run` for each of `jobs` in every round, beginning with another one each
-/// time, and `complete` with the results of every round that counts, in the order of the jobs. Goes on to
+/// The job at a place of a round.
+fn job_at(jobs: usize, round: usize, turn: usize) -> usize {
+    // 0, 1, last, 2, last but one, …: the distances of neighbours are all different.
+    let backwards = jobs % 2 == 1 && round / jobs % 2 == 1;
+    let turn = if backwards { jobs - 1 - turn } else { turn };
+    let first = if turn % 2 == 1 { turn.div_ceil(2) } else { (jobs - turn / 2) % jobs };
+    (first + round) % jobs
+}
+
+/// The schedule itself: calls `run` for each of `jobs` in every round, in a balanced order, and `complete` with the results of every round that counts, in the order of the jobs. Goes on to
 /// `max_rounds`; `complete` ends it earlier.
 ///
 /// # Errors
@@ -100,7 +110,7 @@ pub fn in_turns<T>(
     for round in 0..plan.warmup + plan.max_rounds {
         let mut results: Vec<Option<T>> = (0..jobs).map(|_| None).collect();
         for turn in 0..jobs {
-            let job = (turn + round) % jobs;
+            let job = job_at(jobs, round, turn);
             results[job] = Some(run(Turn { round, turn, job })?);
         }
         let results = results.into_iter().flatten().collect();
@@ -183,12 +193,33 @@ mod tests {
     }
 
     #[test]
-    fn order_rotates_and_samples_stay_with_their_job() {
+    fn every_job_follows_every_other_equally_often() {
+        for jobs in 1..=10 {
+            let rounds = if jobs % 2 == 0 { jobs } else { 2 * jobs };
+            let mut follows = vec![vec![0; jobs]; jobs];
+            for round in 0..rounds {
+                let order: Vec<usize> = (0..jobs).map(|turn| job_at(jobs, round, turn)).collect();
+                order.windows(2).for_each(|pair| follows[pair[0]][pair[1]] += 1);
+                let mut sorted = order;
+                sorted.sort_unstable();
+                assert_eq!(sorted, (0..jobs).collect::<Vec<_>>());
+            }
+            for (before, row) in follows.iter().enumerate() {
+                for (after, times) in row.iter().enumerate() {
+                    let want = if before == after { 0 } else { rounds / jobs };
+                    assert_eq!(*times, want, "{after} after {before} of {jobs}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn orders_differ_and_samples_stay_with_their_job() {
         let mut mock =
             Mock { time: |job, run| (10 * job + run + 1) as u64, order: vec![], code: 0 };
         let plan = Plan { warmup: 1, min_rounds: 3, max_rounds: 3, precision: 0.0 };
         let series = interleave(&jobs(3), &plan, &mut mock).unwrap();
-        assert_eq!(mock.order, [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]);
+        assert_eq!(mock.order, [0, 1, 2, 1, 2, 0, 2, 0, 1, 2, 1, 0]);
         assert_eq!(series.rounds.len(), 3);
         // Run 0 was the warm-up.
         assert_eq!(series.column(2, |s| s.wall_ns), [22.0, 23.0, 24.0]);
