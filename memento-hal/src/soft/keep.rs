@@ -46,8 +46,12 @@ impl Kept {
     /// Whether so much may be kept; it is charged then.
     // Relaxed, here and below: numbers that order nothing.
     pub(super) fn take_in(&self, charge: u32) -> bool {
-        let earned = self.earned.load(Ordering::Relaxed).saturating_add(KEPT_MIN);
-        let most = earned.min(self.most.load(Ordering::Relaxed));
+        let earned = self.earned.load(Ordering::Relaxed);
+        self.take_in_below(earned.saturating_add(KEPT_MIN), charge)
+    }
+
+    fn take_in_below(&self, limit: u32, charge: u32) -> bool {
+        let most = limit.min(self.most.load(Ordering::Relaxed));
         let add = |held: u32| held.checked_add(charge).filter(|sum| *sum <= most);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
@@ -77,9 +81,14 @@ impl Left {
     /// There was no end.
     pub(super) const NONE: Self = Self { kept: 0, held: 0, given: 0, remained: 0 };
 
-    /// Charges an orphan that kept its memory for more of it. `false` if it may not keep that.
-    pub(super) fn keep_more(&mut self, account: &Kept, charge: u32) -> bool {
-        let keeps = self.kept > 0 && account.take_in(charge);
+    /// Charges an orphan that kept its memory for more of it. `false` if it may not keep that. One of which
+    /// nothing is in use any more has no part in what was earned: that was for threads to come.
+    pub(super) fn keep_more(&mut self, account: &Kept, charge: u32, in_use: bool) -> bool {
+        let keeps = self.kept > 0
+            && match in_use {
+                true => account.take_in(charge),
+                false => account.take_in_below(KEPT_MIN, charge),
+            };
         self.kept += if keeps { charge } else { 0 };
         keeps
     }

@@ -97,14 +97,14 @@ impl<O: Os> Heap<O> {
             (heap.mail, heap.mail_read) = (mail, 0);
             heap.keep_mail(usize::MAX);
             heap.release_spare();
-            // What the heap may keep it keeps, if anything of it is in use. Else one call a block's worth:
-            // giving back every granule by itself would be dear.
+            // What the heap may keep it keeps. Else one call a block's worth: giving back every granule by
+            // itself would be dear.
             let given_up = heap.free_dirty.saturating_sub(heap.stuck);
             let enough = if heap.spans == 0 { 1 } else { GRANULES_PER_BLOCK as u32 };
             if given_up >= enough {
                 let account: *const _ = &raw const heap.region().kept;
                 // SAFETY: the region outlives its heaps.
-                let keeps = heap.spans > 0 && heap.left.keep_more(unsafe { &*account }, given_up);
+                let keeps = heap.left.keep_more(unsafe { &*account }, given_up, heap.spans > 0);
                 if keeps {
                     heap.stuck = heap.free_dirty;
                 } else {

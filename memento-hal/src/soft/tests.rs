@@ -368,8 +368,10 @@ fn a_dead_threads_heap_is_emptied_by_those_who_free_into_it_and_then_adopted() {
     }
     let after = soft.usage();
     assert_eq!(after.live.iter().sum::<u64>(), 0);
-    assert_eq!(after.resident_bytes, 0);
     assert_eq!(after.remote_frees, 300);
+    // As little as that may be kept.
+    assert_eq!(after.resident_bytes, soft.purge_orphans() as u64);
+    assert_eq!(soft.usage().resident_bytes, 0);
     assert_eq!(soft.attach(), Some(first));
 }
 

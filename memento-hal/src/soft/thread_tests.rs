@@ -275,7 +275,7 @@ fn what_others_free_of_dead_threads_is_kept_once_it_was_given_back_in_vain() {
     let soft = soft();
     let other = soft.attach().unwrap();
     let mut left = Vec::new();
-    // One object stays: a heap that is free altogether keeps nothing.
+    // One object stays: a heap that is free altogether keeps nothing of what was earned.
     let core = soft.attach().unwrap();
     alloc(core, 64_000);
     // SAFETY: attached above, not used until attached again.
@@ -293,6 +293,28 @@ fn what_others_free_of_dead_threads_is_kept_once_it_was_given_back_in_vain() {
         left.push(soft.usage().resident_bytes);
     }
     assert!(left[0] <= 3 << 20 && left[3] >= 5 << 20, "{left:?}");
+}
+
+#[test]
+#[cfg(not(miri))]
+fn what_is_empty_altogether_keeps_a_little_and_nothing_of_what_was_earned() {
+    let soft = soft();
+    let other = soft.attach().unwrap();
+    let mut left = Vec::new();
+    for kib in [1 << 10, 6 << 10, 6 << 10, 6 << 10, 1 << 10] {
+        let core = soft.attach().unwrap();
+        let all = alloc_all(core, 64_000, kib << 10);
+        // SAFETY: attached above, not used until attached again.
+        unsafe { soft.detach(core) };
+        for object in all {
+            free(&soft, other, object).unwrap();
+        }
+        // SAFETY: attached to this test.
+        unsafe { soft.sort(other) };
+        left.push(soft.usage().resident_bytes >> 10);
+    }
+    assert!((900..=2048).contains(&left[0]) && (900..=2048).contains(&left[4]), "{left:?}");
+    assert!(left[1..4].iter().all(|kib| *kib < 300), "{left:?}");
 }
 
 #[test]
