@@ -27,7 +27,7 @@ use memento_hal::counters::Counters;
 use memento_hal::fatal::corruption;
 use memento_hal::geometry::{SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
 use memento_hal::os::Linux;
-use memento_hal::soft::{Bin, HEAP_MAX, Hardened, Heap, Soft};
+use memento_hal::soft::{Bin, DIRECT_MAX, HEAP_MAX, Hardened, Heap, Soft};
 use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 
 /// A small object that grows gets room for this share of it more, …
@@ -139,15 +139,15 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     /// Serves a request without telling the observer.
     #[inline(always)]
     pub(crate) fn route(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
-        if size <= SMALL_MAX && align <= SMALL_ALIGN_MAX {
-            // `for_request` is `Some` exactly here.
-            let class = SizeClass::for_request(size, align)?;
-            if !H::IS_SOFT {
-                return self.hardware(class, size, align, zeroed);
-            }
-            let bin = Bin::of_class(class);
+        if !H::IS_SOFT
+            && let Some(class) = SizeClass::for_request(size, align)
+        {
+            return self.hardware(class, size, align, zeroed);
+        }
+        if H::IS_SOFT && size <= DIRECT_MAX && align <= SMALL_ALIGN_MAX {
+            let place = Bin::direct_place(size, align);
             // SAFETY: the pointer is this thread's heap or the empty one.
-            let object = unsafe { Heap::take(Soft::current_or_none(), bin.index()) };
+            let object = unsafe { Heap::take(Soft::current_or_none(), place) };
             return match NonNull::new(object.cast::<u8>()) {
                 Some(object) => {
                     if zeroed {
@@ -162,7 +162,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         self.medium(size, align, zeroed)
     }
 
-    /// Over 512 bytes, or aligned beyond 64.
+    /// More than the fast path or the hardware serves, or aligned beyond 64.
     #[inline]
     pub(crate) fn medium(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         let Some(bin) = Bin::for_large_request(size, align) else {
@@ -172,7 +172,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             return self.software(size, align, true);
         }
         // SAFETY: the pointer is this thread's heap or the empty one.
-        let object = unsafe { Heap::take(Soft::current_or_none(), bin.index()) };
+        let object = unsafe { Heap::take(Soft::current_or_none(), bin.medium_place()) };
         match NonNull::new(object.cast()) {
             Some(object) => Some(object),
             None => self.software(size, align, false),

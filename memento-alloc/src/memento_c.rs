@@ -11,8 +11,8 @@ use crate::observer::Observer;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use memento_hal::ProcessHal;
-use memento_hal::geometry::{CLASS_STEP, SMALL_MAX, c_alignment};
-use memento_hal::soft::{Heap, Soft};
+use memento_hal::geometry::{CLASS_STEP, c_alignment};
+use memento_hal::soft::{DIRECT_MAX, Heap, Soft};
 
 /// Least alignment of objects for C with the soft backend, and the step between their sizes.
 const STEP: usize = 16;
@@ -28,11 +28,11 @@ unsafe impl<H: ProcessHal, O: Observer> c::Heap for Memento<H, O> {
         if !H::IS_SOFT || O::OBSERVES {
             return malloc_slow(self, size);
         }
-        if size <= SMALL_MAX {
-            // Zero bytes round to bin 0, which is always empty, and take the slow path.
-            let bin = ((size + (STEP - 1)) & !(STEP - 1)) / CLASS_STEP;
+        if size <= DIRECT_MAX {
+            // Zero bytes round to place 0, which is always empty, and take the slow path.
+            let place = ((size + (STEP - 1)) & !(STEP - 1)) / CLASS_STEP;
             // SAFETY: the pointer is this thread's heap or the empty one.
-            let object = unsafe { Heap::take(Soft::current_or_none(), bin) };
+            let object = unsafe { Heap::take(Soft::current_or_none(), place) };
             if !object.is_null() {
                 return object.cast();
             }

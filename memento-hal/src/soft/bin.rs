@@ -2,8 +2,11 @@
 //!
 //! Bins 1–64 are the hardware's size classes, so that the soft backend and the emulator round
 //! alike. Above them come eight sizes per doubling up to 8 KiB, four up to 32 KiB, then whole runs of granules up to
-//! 256 KiB. Bin *k* ≤ 64 holds objects of 8·k bytes, so in a heap's array of 8-byte list heads the
-//! byte offset of a small bin *is* its object size: the fast path needs no look-up to find it.
+//! 256 KiB.
+//!
+//! A heap's table of what each bin is served from has *places*. Place *n* up to 128 stands for requests of 8·n bytes
+//! rounded up, so that the fast path needs no look-up to find it: for a bin of more than 512 bytes there are several of
+//! these. Every bin above the small ones has a place of its own besides.
 
 use super::layout::{GRANULE_BYTES, GRANULES_PER_BLOCK};
 use super::outbox::{CHARGE_MAX, CHARGE_MIN};
@@ -11,6 +14,13 @@ use crate::geometry::{CLASS_STEP, CLASSES, SMALL_ALIGN_MAX, SMALL_MAX, SizeClass
 
 /// Length of every per-bin array. Index 0 is never filled.
 pub const BIN_SLOTS: usize = 120;
+
+/// Requests of at most this many bytes find their place by their size alone.
+pub const DIRECT_MAX: usize = 1024;
+/// Length of the table of places. Place 0 is never filled.
+pub const PLACES: usize = BIN_SLOTS + FURTHER;
+/// How much further the place of a bin above the small ones is than its index.
+const FURTHER: usize = (DIRECT_MAX - SMALL_MAX) / CLASS_STEP;
 
 const FIRST_MEDIUM: usize = CLASSES + 1;
 /// Sizes per doubling up to [`LISTED_MAX`], and above.
@@ -109,6 +119,36 @@ impl Bin {
     #[inline(always)]
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// The place of requests of `size` bytes, at most [`DIRECT_MAX`], at multiples of `align`, at most
+    /// [`SMALL_ALIGN_MAX`]: that of their bin, or one more of it.
+    #[inline(always)]
+    pub const fn direct_place(size: usize, align: usize) -> usize {
+        let unit = if align > CLASS_STEP { align } else { CLASS_STEP };
+        let size = if size == 0 { 1 } else { size };
+        ((size + unit - 1) & !(unit - 1)) / CLASS_STEP
+    }
+
+    /// The bin's place.
+    #[inline(always)]
+    pub const fn place(self) -> usize {
+        if self.index() <= CLASSES { self.index() } else { self.medium_place() }
+    }
+
+    /// The place of a bin that is not one of the small ones.
+    #[inline(always)]
+    pub const fn medium_place(self) -> usize {
+        self.index() + FURTHER
+    }
+
+    /// Further places of the bin, for the sizes that it serves.
+    #[inline]
+    pub fn direct_places(self) -> core::ops::Range<usize> {
+        if self.index() <= CLASSES || self.size() > DIRECT_MAX {
+            return 0..0;
+        }
+        SIZES[self.index() - 1] as usize / CLASS_STEP + 1..self.size() / CLASS_STEP + 1
     }
 
     /// Bytes of one object.
@@ -348,6 +388,23 @@ mod tests {
         }
         assert!(Bin::for_request(HEAP_MAX + 1, 8).is_none());
         assert!(Bin::for_request(8, 2 * GRANULE_BYTES).is_none());
+    }
+
+    #[test]
+    fn a_size_finds_a_place_of_its_bin() {
+        let mut owner = [0; PLACES];
+        for bin in Bin::all() {
+            for place in bin.direct_places().chain([bin.place()]) {
+                assert_eq!(core::mem::replace(&mut owner[place], bin.index()), 0, "{place}");
+            }
+        }
+        for shift in 0..=SMALL_ALIGN_MAX.ilog2() {
+            for size in 0..=DIRECT_MAX {
+                let want = Bin::for_request(size, 1 << shift).unwrap();
+                let place = Bin::direct_place(size, 1 << shift);
+                assert_eq!(owner[place], want.index(), "size {size} align {}", 1 << shift);
+            }
+        }
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl<O: Os> Heap<O> {
         }
         for g in start..start + count as Granule {
             self.reset_list(g);
-            if self.current[k] == g + 1 {
+            if self.current[bin.place()] == g + 1 {
                 self.set_current(bin, None);
             }
             // SAFETY: granules of a span of ours.

@@ -7,11 +7,12 @@
 //!   span, or if its objects are big, so that the next free is noticed; the number of its objects that are
 //!   allocated if it waits for its bin, so that the last one is; and more than can be freed before it is
 //!   looked at again if its bin is served from it.
-//! - `current[k]` names the list that bin *k* is served from. It may be empty. `current[0]` names none.
+//! - `current` names the list that a bin is served from, the same at all places of the bin. It may be empty.
+//!   `current[0]` names none.
 //! - Only the thread that has the heap (see `mailbox`) uses it; other threads read the slot header
 //!   and of the spans the bin and the first granule.
 
-use super::bin::{BIN_SLOTS, Bin};
+use super::bin::{BIN_SLOTS, Bin, PLACES};
 use super::idle::Idle;
 use super::keep::Left;
 use super::layout::{COUNTDOWNS_OFFSET, GRANULE_SHIFT, HEAP_OFFSET, LISTS_OFFSET, OBJECTS_OFFSET};
@@ -52,8 +53,8 @@ pub struct Heap<O: Os = Linux> {
     limit: usize,
     /// The same in granules.
     window: usize,
-    /// The granule that each bin is served from.
-    pub(super) current: [SpanLink; BIN_SLOTS],
+    /// The granule that each bin is served from, at each of its places.
+    pub(super) current: [SpanLink; PLACES],
     /// The same of the small bins, for frees: [`NOT_SERVED`] stands for none.
     pub(super) served: [usize; CLASSES + 1],
     /// Start of the slot, with provenance over all of it.
@@ -143,7 +144,7 @@ impl<O: Os> Heap<O> {
         Self {
             limit: 0,
             window: 0,
-            current: [0; BIN_SLOTS],
+            current: [0; PLACES],
             served: [NOT_SERVED; CLASSES + 1],
             slot: null_mut(),
             region: core::ptr::null(),
@@ -198,17 +199,17 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Takes a free object from a bin; null if its list is empty.
+    /// Takes a free object for a [place](Bin::place) of a bin; null if its list is empty.
     ///
     /// # Safety
     /// The calling thread has the heap, or it is the empty heap of threads without one.
     #[inline(always)]
-    pub unsafe fn take(this: *mut Self, bin: usize) -> *mut FreeObject {
-        debug_assert!(bin < BIN_SLOTS);
-        // SAFETY: `bin` is below BIN_SLOTS by the callers' arithmetic; an object in an open list is free
+    pub unsafe fn take(this: *mut Self, place: usize) -> *mut FreeObject {
+        debug_assert!(place < PLACES);
+        // SAFETY: `place` is below PLACES by the callers' arithmetic; an object in an open list is free
         // memory of ours, and its first word links to the next.
         unsafe {
-            let current = *(&raw const (*this).current).cast::<SpanLink>().add(bin);
+            let current = *(&raw const (*this).current).cast::<SpanLink>().add(place);
             let head = Self::list(this, current as usize);
             let object = *head;
             if !object.is_null() {
@@ -474,7 +475,7 @@ impl<O: Os> Heap<O> {
     #[inline]
     pub fn alloc(&mut self, bin: Bin) -> Option<NonNull<u8>> {
         // SAFETY: `&mut self` is the heap.
-        let object = unsafe { Self::take(self, bin.index()) };
+        let object = unsafe { Self::take(self, bin.place()) };
         match NonNull::new(object) {
             Some(object) => Some(object.cast()),
             None => self.refill(bin).map(|fresh| fresh.object),
@@ -485,7 +486,7 @@ impl<O: Os> Heap<O> {
     /// touched.
     pub fn alloc_zeroed(&mut self, bin: Bin) -> Option<NonNull<u8>> {
         // SAFETY: `&mut self` is the heap.
-        let object = unsafe { Self::take(self, bin.index()) };
+        let object = unsafe { Self::take(self, bin.place()) };
         let (object, zero) = match NonNull::new(object) {
             Some(object) => (object.cast(), false),
             None => self.refill(bin).map(|fresh| (fresh.object, fresh.zero))?,

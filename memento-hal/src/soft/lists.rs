@@ -248,8 +248,22 @@ impl<O: Os> Heap<O> {
         }
     }
 
+    /// The granule that has waited longest for its bin, of those that have something for it. The others,
+    /// of which nothing was freed while they waited, are closed.
+    pub(super) fn first_waiting(&mut self, bin: Bin) -> Option<Granule> {
+        loop {
+            let granule = self.first_in_ring(bin)?;
+            // SAFETY: a granule of ours.
+            if unsafe { !(*self.list_of(granule)).is_null() } {
+                return Some(granule);
+            }
+            self.leave_ring(bin.index(), granule);
+            self.reset_list(granule);
+        }
+    }
+
     /// The granule that has waited longest for its bin.
-    pub(super) fn first_in_ring(&self, bin: Bin) -> Option<Granule> {
+    fn first_in_ring(&self, bin: Bin) -> Option<Granule> {
         let last = granule_at(self.ring[bin.index()])?;
         // SAFETY: granules in a ring are ours.
         granule_at(unsafe { (*self.span(last)).next })
@@ -279,14 +293,17 @@ impl<O: Os> Heap<O> {
     }
 
     /// Has a bin be served from a granule that is in no ring and of which so many objects are allocated.
-    /// What it is served from is empty.
+    /// What it is served from is empty; that waits to the ring's end for what is freed meanwhile.
     pub(super) fn serve_from(&mut self, bin: Bin, granule: Granule, allocated: u32) {
-        if let Some(last) = granule_at(self.current[bin.index()])
+        if let Some(last) = granule_at(self.current[bin.place()])
             && last != granule
         {
             // SAFETY: a granule of ours.
-            debug_assert!(unsafe { (*self.list_of(last)).is_null() });
-            self.reset_list(last);
+            unsafe {
+                debug_assert!((*self.list_of(last)).is_null());
+                *self.countdown_of(last) = self.made(last).into();
+            }
+            self.wait_in_ring(bin, last);
         }
         self.set_current(bin, Some(granule));
         // SAFETY: a granule of ours.
@@ -298,7 +315,9 @@ impl<O: Os> Heap<O> {
 
     /// Notes the granule that a bin is served from.
     pub(super) fn set_current(&mut self, bin: Bin, granule: Option<Granule>) {
-        self.current[bin.index()] = granule.map_or(0, |granule| granule + 1);
+        let link = granule.map_or(0, |granule| granule + 1);
+        self.current[bin.place()] = link;
+        self.current[bin.direct_places()].fill(link);
         if let Some(served) = self.served.get_mut(bin.index()) {
             *served = granule.map_or(NOT_SERVED, |granule| granule as usize);
         }
@@ -369,7 +388,7 @@ impl<O: Os> Heap<O> {
 
     /// The granule that a bin is served from, after the start of its span.
     fn served(&self, bin: Bin) -> Option<(Granule, Granule)> {
-        let granule = granule_at(self.current[bin.index()])?;
+        let granule = granule_at(self.current[bin.place()])?;
         // SAFETY: a granule of ours.
         Some((granule - unsafe { (*self.span(granule)).back() }, granule))
     }

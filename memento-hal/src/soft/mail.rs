@@ -26,10 +26,14 @@ impl<O: Os> Heap<O> {
         }
         while !self.mail.is_null() {
             self.keep_mail(MAIL_AT_ONCE);
-            if let Some(object) = self.pop(bin.index()) {
+            if let Some(object) = self.pop(bin) {
                 return Some(object);
             }
-            if self.ring[bin.index()] != 0 {
+            let waiting = match bin.is_big() {
+                true => self.ring[bin.index()] != 0,
+                false => self.first_waiting(bin).is_some(),
+            };
+            if waiting {
                 break;
             }
         }

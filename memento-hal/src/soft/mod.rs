@@ -38,7 +38,7 @@ mod keep;
         mod thread_tests;
 
         pub use backing::PagePolicy;
-        pub use bin::{BINS, Bin, HEAP_MAX};
+        pub use bin::{BINS, Bin, DIRECT_MAX, HEAP_MAX};
         pub use hardened::{Hardened, Misuse};
         pub use heap::Heap;
         pub use process::Soft;

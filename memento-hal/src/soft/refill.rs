@@ -53,7 +53,6 @@ impl<O: Os> Heap<O> {
         }
         let mut sorted = false;
         loop {
-            let first = self.first_in_ring(bin);
             if bin.is_big() {
                 // The one whose memory was used last.
                 if let Some(last) = granule_at(self.ring[k]) {
@@ -63,7 +62,7 @@ impl<O: Os> Heap<O> {
                 if let Some(object) = self.take_spare(bin) {
                     return Some(object);
                 }
-            } else if let Some(first) = first
+            } else if let Some(first) = self.first_waiting(bin)
                 && (self.is_ripe(first) || !self.has_used_room(k))
             {
                 return self.serve_waiting(bin, first);
@@ -91,7 +90,7 @@ impl<O: Os> Heap<O> {
             self.growth_left = if fruitful { 0 } else { growth_allowed(self.granules) };
             sorted = true;
             // Mail that arrived meanwhile may have filled the list.
-            if let Some(object) = self.pop(k) {
+            if let Some(object) = self.pop(bin) {
                 return Some(object);
             }
         }
@@ -107,7 +106,7 @@ impl<O: Os> Heap<O> {
     fn serve_waiting(&mut self, bin: Bin, granule: Granule) -> Option<Fresh> {
         let allocated = self.leave_waiting(bin, granule);
         self.serve_from(bin, granule, allocated);
-        self.pop(bin.index())
+        self.pop(bin)
     }
 
     /// Runs a change of more than one step. A fork child that finds `changing` set in another
@@ -124,9 +123,9 @@ impl<O: Os> Heap<O> {
     }
 
     /// Takes an object from the list that the bin is served from.
-    pub(super) fn pop(&mut self, k: usize) -> Option<Fresh> {
+    pub(super) fn pop(&mut self, bin: Bin) -> Option<Fresh> {
         // SAFETY: `&mut self` is the heap.
-        let object = unsafe { Self::take(self, k) };
+        let object = unsafe { Self::take(self, bin.place()) };
         NonNull::new(object).map(|object| Fresh { object: object.cast(), zero: false })
     }
 

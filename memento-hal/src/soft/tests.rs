@@ -349,6 +349,32 @@ fn without_address_space_there_is_no_heap() {
 }
 
 #[test]
+fn an_exhausted_granule_gathers_what_is_freed_of_it_until_its_turn() {
+    let soft = fake();
+    let core = soft.attach().unwrap();
+    let bin = bin(512);
+    let per_granule = bin.span_objects();
+    // SAFETY: attached just now; the heap is this test's.
+    let alloc = || unsafe { (*core.as_ptr()).alloc(bin).unwrap() };
+    // SAFETY: as above; each object is freed once.
+    let gives = |object: NonNull<u8>| unsafe { Heap::give(core.as_ptr(), object.as_ptr()) };
+    let all: Vec<_> = (0..2 * per_granule + 1).map(|_| alloc()).collect();
+    let (first, second) = (all[0], all[per_granule]);
+    // The second one waits since the third was begun; the first had its turn before, and nothing for it.
+    assert!(gives(second));
+    assert!(!gives(first));
+    // SAFETY: the heap has the object, and the free was refused just now.
+    let noticed = unsafe { Heap::give_noticed(core.as_ptr(), first.as_ptr()) };
+    assert_eq!(noticed, Some(Ok(())));
+    // What was begun comes first.
+    let page = 4096 / bin.size();
+    (1..page).for_each(|_| assert!(![first, second].contains(&alloc())));
+    assert_eq!([alloc(), alloc()], [second, first]);
+    // SAFETY: attached above, not used afterwards.
+    unsafe { soft.detach(core) };
+}
+
+#[test]
 fn a_dead_threads_heap_is_emptied_by_those_who_free_into_it_and_then_adopted() {
     let soft = fake();
     let (first, objects) = {
