@@ -33,6 +33,11 @@ pub unsafe trait Heap: Sync {
         }
         pointer(self.allocate(size, c_alignment(size)))
     }
+    /// A small object that is free at once, or null: then nothing was tried that could fail.
+    #[inline(always)]
+    fn at_hand(&self, _size: usize) -> *mut c_void {
+        null_mut()
+    }
     /// Frees what may be null. A heap overrides it where it needs no test for null.
     ///
     /// # Safety
@@ -330,9 +335,16 @@ pub fn mallopt() -> c_int {
     1
 }
 
+/// The shortest way of C++'s `operator new`: an object that is at hand, or null, which says nothing. Then
+/// [`operator_new`] is next.
+#[inline(always)]
+pub fn at_hand<A: Heap>(heap: &A, size: usize) -> *mut c_void {
+    heap.at_hand(size)
+}
+
 /// One attempt of C++'s `operator new`: null, with `errno` alone, when there is no memory. What
 /// follows then (`new_handler`, `std::bad_alloc`) belongs to the shim, which can jump.
-#[inline(always)]
+#[inline]
 pub fn operator_new<A: Heap>(heap: &A, size: usize) -> *mut c_void {
     if size > SIZE_LIMIT {
         return null_mut();
@@ -341,7 +353,7 @@ pub fn operator_new<A: Heap>(heap: &A, size: usize) -> *mut c_void {
 }
 
 /// One attempt of the `std::align_val_t` forms; an `align` that is no power of two never succeeds.
-#[inline(always)]
+#[inline]
 pub fn operator_new_aligned<A: Heap>(heap: &A, size: usize, align: usize) -> *mut c_void {
     if !align.is_power_of_two() {
         return null_mut();

@@ -9,7 +9,7 @@ use crate::c_report::Footprint;
 use crate::memento::Memento;
 use crate::observer::Observer;
 use core::ffi::c_void;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 use memento_hal::ProcessHal;
 use memento_hal::geometry::{CLASS_STEP, c_alignment};
 use memento_hal::soft::{DIRECT_MAX, Heap, Soft};
@@ -25,19 +25,19 @@ const fn alignment<H: ProcessHal>(align: usize) -> usize {
 unsafe impl<H: ProcessHal, O: Observer> c::Heap for Memento<H, O> {
     #[inline(always)]
     fn malloc(&self, size: usize) -> *mut c_void {
-        if !H::IS_SOFT || O::OBSERVES {
-            return malloc_slow(self, size);
+        let object = c::Heap::at_hand(self, size);
+        if object.is_null() { malloc_slow(self, size) } else { object }
+    }
+
+    #[inline(always)]
+    fn at_hand(&self, size: usize) -> *mut c_void {
+        if !H::IS_SOFT || O::OBSERVES || size > DIRECT_MAX {
+            return null_mut();
         }
-        if size <= DIRECT_MAX {
-            // Zero bytes round to place 0, which is always empty, and take the slow path.
-            let place = ((size + (STEP - 1)) & !(STEP - 1)) / CLASS_STEP;
-            // SAFETY: the pointer is this thread's heap or the empty one.
-            let object = unsafe { Heap::take(Soft::current_or_none(), place) };
-            if !object.is_null() {
-                return object.cast();
-            }
-        }
-        malloc_slow(self, size)
+        // Zero bytes round to place 0, which is always empty.
+        let place = ((size + (STEP - 1)) & !(STEP - 1)) / CLASS_STEP;
+        // SAFETY: the pointer is this thread's heap or the empty one.
+        unsafe { Heap::take(Soft::current_or_none(), place) }.cast()
     }
 
     #[inline(always)]

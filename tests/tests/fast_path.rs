@@ -58,13 +58,17 @@ fn measured() -> Vec<(String, usize)> {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let mut counts = Vec::new();
     let pairs = compile(Language::C, "c/pairs.c", scratch.path());
-    // Small, the largest small, medium, and above 8 KiB, where frees are looked through soon.
-    for size in ["24", "512", "2000", "100000"] {
+    // Small, the largest that is as short, medium, and above 8 KiB, where frees are looked through soon.
+    for size in ["24", "1024", "2000", "100000"] {
         for function in ["malloc", "free"] {
             let count = instructions(&pairs, &[size], Some(Shim::Soft), function);
             counts.push((format!("{function}({size})"), count));
         }
     }
+    let pairs = compile(Language::Cxx, "cxx/pairs.cpp", scratch.path());
+    // `operator delete` is the very code of `free`.
+    let new = instructions(&pairs, &["24"], Some(Shim::Soft), "operator new(unsigned long)");
+    counts.push(("new(24)".into(), new));
     let pairs = rust_program(&scratch.path().join("target"));
     for (name, function) in [("alloc", "allocate_constant"), ("dealloc", "free_constant")] {
         counts.push((format!("{name}(48)"), instructions(&pairs, &[], None, function)));
@@ -109,9 +113,15 @@ fn a_call_takes_as_many_instructions_as_ever() {
 #[test]
 fn the_goldens_keep_their_bounds() {
     let golden = std::fs::read_to_string(directory("goldens/fast-path.txt")).expect("goldens");
-    for (name, most) in
-        [("malloc(24)", 14), ("free(24)", 16), ("alloc(48)", 9), ("dealloc(48)", 12)]
-    {
+    let bounds = [
+        ("malloc(24)", 14),
+        ("free(24)", 16),
+        ("malloc(1024)", 14),
+        ("new(24)", 15),
+        ("alloc(48)", 9),
+        ("dealloc(48)", 12),
+    ];
+    for (name, most) in bounds {
         let line = golden.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
         let count: usize = line.and_then(|count| count.parse().ok()).expect("a count");
         assert!(count <= most, "{name}: {count} instructions, at most {most}");

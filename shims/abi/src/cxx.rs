@@ -2,8 +2,10 @@
 //!
 //! When there is no memory, C++ asks for more than null: `operator new` calls the program's
 //! `new_handler` and tries again as long as there is one, then throws `std::bad_alloc`. Both the
-//! handler and the throw unwind, and no Rust frame may be on the stack then, so that these forms
-//! are assembly around one Rust call: eight instructions when memory is there.
+//! handler and the throw unwind, and no Rust frame may be on the stack then. So what takes more than
+//! an object that is at hand is assembly around Rust calls, to which the fast path jumps: it is a Rust
+//! function whose last act is that call, so that an optimising build leaves no frame of it. The tests
+//! throw through it, and count its instructions.
 //!
 //! A program may replace some forms and not others; C++ defines the others by the plain ones. So
 //! sized and array forms jump to the plain form that the program sees, its own or ours, and what one
@@ -12,54 +14,35 @@
 //! The `nothrow` forms turn what the handler throws into null, as the standard asks: their slow
 //! path carries a catch-all in the form in which a C++ compiler would have written it.
 
-/// The fast path of the throwing and the nothrow forms: the request's registers are kept on the
-/// stack, which also aligns it, and are handed on unchanged when there is no memory.
+/// Exports operators that are other functions of this crate.
 #[cfg(target_arch = "x86_64")]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __operator_new {
-    ($($(#[$export:meta])? $name:ident($($arg:ident),*) $attempt:ident, $slow:ident;)*) => {$(
-        $(#[$export])?
+    ($($name:ident $own:ident;)*) => {$(
+        #[unsafe(no_mangle)]
         #[unsafe(naked)]
-        unsafe extern "C" fn $name($($arg: usize),*) -> *mut c_void {
+        unsafe extern "C" fn $name() -> *mut c_void {
             naked_asm!(
                 // A second name that nobody can replace, to tell whether somebody did.
                 concat!(".globl memento_own_", stringify!($name)),
                 concat!(".hidden memento_own_", stringify!($name)),
                 concat!("memento_own_", stringify!($name), ":"),
-                ".cfi_startproc",
-                "push rsi",
-                ".cfi_adjust_cfa_offset 8",
-                "push rdi",
-                ".cfi_adjust_cfa_offset 8",
-                "sub rsp, 8",
-                ".cfi_adjust_cfa_offset 8",
-                "call {attempt}",
-                "add rsp, 8",
-                ".cfi_adjust_cfa_offset -8",
-                "pop rdi",
-                ".cfi_adjust_cfa_offset -8",
-                "pop rsi",
-                ".cfi_adjust_cfa_offset -8",
-                "test rax, rax",
-                "je {slow}",
-                "ret",
-                ".cfi_endproc",
-                attempt = sym $attempt,
-                slow = sym $slow,
+                "jmp {own}",
+                own = sym $own,
             )
         }
     )*};
 }
 
-/// The slow paths: `rdi`, `rsi` are the request's size and alignment, as the fast path had them.
+/// The throwing forms' slow paths: `rdi`, `rsi` are the request's size and alignment.
 #[cfg(target_arch = "x86_64")]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __operator_new_slow {
     ($($name:ident $attempt:ident;)*) => {$(
-        /// Calls the new-handler and tries again until there is memory (returned) or no handler
-        /// (throws).
+        /// Tries, and as long as there is no memory, calls the new-handler and tries again; throws if there
+        /// is none.
         #[cold]
         #[unsafe(naked)]
         unsafe extern "C" fn $name(size: usize, align: usize) -> *mut c_void {
@@ -75,7 +58,10 @@ macro_rules! __operator_new_slow {
                 ".cfi_adjust_cfa_offset 8",
                 "mov rbx, rdi",
                 "mov r12, rsi",
+                "call {attempt}",
                 "2:",
+                "test rax, rax",
+                "jne 4f",
                 "mov rax, qword ptr [rip + memento_cxx_get_new_handler]",
                 "test rax, rax",
                 "je 3f",
@@ -86,9 +72,7 @@ macro_rules! __operator_new_slow {
                 "mov rdi, rbx",
                 "mov rsi, r12",
                 "call {attempt}",
-                "test rax, rax",
-                "je 2b",
-                "jmp 4f",
+                "jmp 2b",
                 "3:",
                 "mov rax, qword ptr [rip + memento_cxx_throw_bad_alloc]",
                 "test rax, rax",
@@ -144,19 +128,30 @@ macro_rules! __export_operators {
                 slow_nothrow attempt;
                 slow_nothrow_aligned attempt_aligned;
             }
+
+            /// The throwing form. Its last act is to jump.
+            extern "C" fn plain(size: usize) -> *mut c_void {
+                let object = c::at_hand(&HEAP, size);
+                // SAFETY: the slow path takes any size.
+                if object.is_null() { unsafe { slow(size, 0) } } else { object }
+            }
+
+            /// The same that gives null.
+            extern "C" fn nothrow(size: usize) -> *mut c_void {
+                let object = c::at_hand(&HEAP, size);
+                // SAFETY: as above.
+                if object.is_null() { unsafe { slow_nothrow(size, 0) } } else { object }
+            }
+
             $crate::__operator_new! {
-                #[unsafe(no_mangle)]
-                _Znwm(_size) attempt, slow;
-                #[unsafe(no_mangle)]
-                _ZnwmSt11align_val_t(_size, _align) attempt_aligned, slow_aligned;
-                nothrow(_size) attempt, slow_nothrow;
-                nothrow_aligned(_size, _align) attempt_aligned, slow_nothrow_aligned;
+                _Znwm plain;
+                _ZnwmSt11align_val_t slow_aligned;
             }
             $crate::__operator_new_nothrow! {
                 _ZnwmRKSt9nothrow_t nothrow "_Znwm";
                 _ZnamRKSt9nothrow_t nothrow "_Znwm";
-                _ZnwmSt11align_val_tRKSt9nothrow_t nothrow_aligned "_ZnwmSt11align_val_t";
-                _ZnamSt11align_val_tRKSt9nothrow_t nothrow_aligned "_ZnwmSt11align_val_t";
+                _ZnwmSt11align_val_tRKSt9nothrow_t slow_nothrow_aligned "_ZnwmSt11align_val_t";
+                _ZnamSt11align_val_tRKSt9nothrow_t slow_nothrow_aligned "_ZnwmSt11align_val_t";
             }
             $crate::__operator_by_another! {
                 _Znam "_Znwm";
@@ -230,8 +225,8 @@ macro_rules! __operator_new_nothrow {
 #[macro_export]
 macro_rules! __operator_new_nothrow_slow {
     ($($name:ident $attempt:ident;)*) => {$(
-        /// Calls the new-handler and tries again until there is memory, no handler, or an
-        /// exception; null for the last two.
+        /// Tries, and as long as there is no memory, calls the new-handler and tries again; null if there
+        /// is none or it throws.
         #[cold]
         #[unsafe(naked)]
         unsafe extern "C" fn $name(size: usize, align: usize) -> *mut c_void {
@@ -252,7 +247,10 @@ macro_rules! __operator_new_nothrow_slow {
                 ".cfi_adjust_cfa_offset 8",
                 "mov rbx, rdi",
                 "mov r12, rsi",
+                "call {attempt}",
                 "2:",
+                "test rax, rax",
+                "jne 4f",
                 "mov rax, qword ptr [rip + memento_cxx_get_new_handler]",
                 "test rax, rax",
                 "je 4f",
@@ -265,8 +263,7 @@ macro_rules! __operator_new_nothrow_slow {
                 "mov rdi, rbx",
                 "mov rsi, r12",
                 "call {attempt}",
-                "test rax, rax",
-                "je 2b",
+                "jmp 2b",
                 "4:",
                 "add rsp, 8",
                 ".cfi_remember_state",
