@@ -7,7 +7,7 @@ use super::pages::Pages;
 use memento_hal::os::Os;
 
 /// What may be kept in any case, as far as the program had that much in use, …
-const KEPT_ANYWAY: usize = 64 << 20;
+const KEPT_ANYWAY: usize = 128 << 20;
 /// … and this share of the level.
 const KEPT_SHARE: usize = 8;
 /// How far beyond the level live and kept pages together may go: this share of it, …
@@ -174,16 +174,16 @@ mod tests {
     #[test]
     fn a_peak_that_does_not_come_back_is_forgotten() {
         let mut level = Level::new();
-        level.rise(800 * MIB);
-        level.fall(700 * MIB);
-        assert_eq!(level.most_kept().parts, 200 * MIB, "twice of what is in use");
-        level.fall(100 * MIB);
-        assert!((90 * MIB..=100 * MIB).contains(&level.most_kept().parts), "a share of the peak");
+        level.rise(1600 * MIB);
+        level.fall(1400 * MIB);
+        assert_eq!(level.most_kept().parts, 400 * MIB, "twice of what is in use");
+        level.fall(200 * MIB);
+        assert!((180 * MIB..=200 * MIB).contains(&level.most_kept().parts), "a share of the peak");
         for _ in 0..1000 {
             level.rise(MIB);
             level.fall(MIB);
         }
-        assert!((90 * MIB..=100 * MIB).contains(&level.most_kept().parts), "not by small ones");
+        assert!((180 * MIB..=200 * MIB).contains(&level.most_kept().parts), "not by small ones");
         for _ in 0..10_000 {
             level.rise(16 * MIB);
             level.fall(16 * MIB);

@@ -10,6 +10,7 @@
 //! This module gives nothing back to the system.
 
 use super::pages::Pages;
+use core::ops::Range;
 use core::ptr::NonNull;
 use memento_hal::os::Os;
 
@@ -232,22 +233,41 @@ impl Runs {
         (all[next - 1].pages.end(), next)
     }
 
-    /// Cuts an object of `bytes` at a multiple of `align` out of the smallest room that holds it.
+    /// Cuts an object of `bytes` at a multiple of `align` out of a room that holds it: where the least of it is
+    /// clean, which costs its page faults, or where that is all the same in the smallest room.
     pub fn take(&mut self, bytes: usize, align: usize) -> Option<Cut> {
-        let mut best: Option<(usize, usize)> = None;
+        let mut best: Option<(usize, usize, usize)> = None;
         let mut first = 0;
         while first < self.count {
             let start = self.all()[first].pages.address();
             let (end, next) = self.room(first);
-            first = next;
-            if let Some(address) = Self::place(start, end, bytes, align)
-                && best.is_none_or(|(length, _)| end - start < length)
-            {
-                best = Some((end - start, address));
+            let fits = |address: &usize| *address >= start && *address <= end - bytes;
+            for run in self.all()[first..next].iter().filter(|_| end - start >= bytes) {
+                let pages = &run.pages;
+                // The first place of all, and those that begin or end with something kept.
+                let from = pages.address().checked_next_multiple_of(align);
+                let to = pages.end().checked_sub(bytes).map(|address| address & !(align - 1));
+                let to = to.filter(|_| run.kept);
+                let from = from.filter(|_| run.kept || pages.address() == start);
+                for address in [from, to].into_iter().flatten().filter(fits) {
+                    let clean = bytes - self.kept_in(first..next, address, address + bytes);
+                    let candidate = (clean, end - start, address);
+                    best = Some(best.map_or(candidate, |best| best.min(candidate)));
+                }
             }
+            first = next;
         }
-        let (_, address) = best?;
+        let (_, _, address) = best?;
         Some(self.cut(address, bytes))
+    }
+
+    /// Bytes between two addresses that are in kept ones of these runs.
+    fn kept_in(&self, runs: Range<usize>, start: usize, end: usize) -> usize {
+        let runs = &self.all()[runs];
+        let first = runs.partition_point(|run| run.pages.end() <= start);
+        let within = runs[first..].iter().take_while(|run| run.pages.address() < end);
+        let part = |run: &Run| run.pages.end().min(end) - run.pages.address().max(start);
+        within.filter(|run| run.kept).map(part).sum()
     }
 
     /// Bytes of the room right behind these pages, in their mapping.
@@ -386,6 +406,27 @@ mod tests {
         assert_eq!(runs.take_clean_before(21 * UNIT), Some(run(19, 2, 2)));
         assert_eq!(runs.take_clean_before(21 * UNIT), None);
         assert_eq!((contents(&runs), runs.kept()), (std::vec![(12, 4, false)], 0));
+    }
+
+    #[test]
+    fn an_object_lies_where_most_is_kept() {
+        let rooms = || {
+            let mut runs = Runs::new();
+            // The smallest room has one kept unit, the other ends with four.
+            runs.add(run(1, 4, 1), false);
+            runs.add(run(5, 1, 1), true);
+            runs.add(run(10, 9, 2), false);
+            runs.add(run(19, 1, 2), true);
+            runs.add(run(20, 3, 2), false);
+            runs.add(run(23, 4, 2), true);
+            runs.add(run(27, 1, 2), false);
+            runs
+        };
+        assert_eq!(rooms().take(6 * UNIT, UNIT), Some(cut(21, 6, 2, 6)));
+        assert_eq!(rooms().take(6 * UNIT, 2 * UNIT), Some(cut(20, 6, 2, 6)));
+        assert_eq!(rooms().take(8 * UNIT, UNIT), Some(cut(19, 8, 2, 8)));
+        assert_eq!(rooms().take(18 * UNIT, UNIT), Some(cut(10, 18, 2, 17)));
+        assert_eq!(rooms().take(19 * UNIT, UNIT), None);
     }
 
     #[test]
