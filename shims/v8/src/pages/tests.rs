@@ -141,7 +141,7 @@ fn wait(milliseconds: u64) {
 
 #[test]
 fn a_process_that_lives_for_long_keeps_little() {
-    let pages = Box::new(V8Pages::with_clock(clock));
+    let pages = Box::new(V8Pages::with_clock(Some(clock)));
     let map = |count: usize| -> Vec<_> { (0..count).map(|_| page(&pages, WISHES[0])).collect() };
     let unmap = |all: &[*mut u8]| all.iter().for_each(|at| unmap(&pages, at.cast(), UNIT_BYTES));
     unmap(&map(KEPT_ANYWAY));
