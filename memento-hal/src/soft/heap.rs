@@ -94,6 +94,8 @@ pub struct Heap<O: Os = Linux> {
     pub(super) mail_read: usize,
     /// The heap's thread may have been freeing when the process forked: the countdowns may be too high.
     pub(super) forked: bool,
+    /// The heap is an orphan of which every number is right.
+    pub(super) settled: bool,
     /// The span of big objects that became free last: it is not given up yet.
     pub(super) spare: SpanLink,
     /// What the heap remembers of its last thread's end.
@@ -166,6 +168,7 @@ impl<O: Os> Heap<O> {
             mail: null_mut(),
             mail_read: 0,
             forked: false,
+            settled: false,
             spare: 0,
             left: Left::NONE,
             outbox: Outbox::new(),

@@ -5,6 +5,8 @@
 //! whose threads have ended for good. Nobody knows which it is, so:
 //!
 //! - [`KEPT_MIN`] may always be kept, by all orphans together. That serves the many small threads.
+//! - A small heap that may be kept is left as it is, lists and all: the next thread goes on where the last one
+//!   ended, and it is counted when somebody frees into it.
 //! - Beyond it, what is kept must have been *earned*: a heap that gave memory back, was adopted, and
 //!   touched as much again shows that giving back was in vain, and earns its size for all. Threads
 //!   that end once give everything back; those that come again in waves pay for one wave.
@@ -23,6 +25,9 @@ use core::ptr::null_mut;
 
 /// Granules that orphans may always keep: 2 MiB.
 const KEPT_MIN: u32 = (2 * 1024 * 1024 / GRANULE_BYTES) as u32;
+
+/// A heap that is left is not counted if at most so many granules may be free of which it is not known.
+const UNSETTLED_MAX: u32 = KEPT_MIN / 8;
 
 /// The account of what orphans keep, in granules: those that are free and may have memory behind them.
 #[derive(Debug)]
@@ -154,15 +159,27 @@ impl<O: Os> Region<O> {
     pub(super) unsafe fn leave(&self, heap: *mut Heap<O>) {
         // SAFETY: the caller's.
         let this = unsafe { &mut *heap };
-        this.change(Heap::settle_down);
+        this.settled = false;
+        this.change(|heap| {
+            heap.keep_all_mail();
+            heap.release_spare();
+        });
         let held = this.dirty_granules();
         let last = this.left;
         if last.given > 0 && held.saturating_sub(last.remained) >= last.given.div_ceil(2) {
             self.kept.earn(last.held);
         }
+        // Where few may be free they are charged as if they were: to know it takes a look at all that is.
         // One at least, which tells that the heap keeps what it has.
-        let charge = this.free_dirty.max(1);
-        if self.kept.take_in(charge) {
+        let unsettled = this.unsettled();
+        let mut charge = (this.free_dirty + unsettled).max(1);
+        let mut keeps = unsettled <= UNSETTLED_MAX && self.kept.take_in(charge);
+        if !keeps {
+            this.change(Heap::settle_down);
+            charge = this.free_dirty.max(1);
+            keeps = self.kept.take_in(charge);
+        }
+        if keeps {
             this.left = Left { kept: charge, ..Left::NONE };
             // What is free already is not given back because a little more arrives.
             this.stuck = this.free_dirty;

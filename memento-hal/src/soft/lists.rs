@@ -356,11 +356,16 @@ impl<O: Os> Heap<O> {
 
     /// Makes every number right and keeps it so, whoever frees: for a heap that nobody allocates from.
     pub(super) fn settle_down(&mut self) {
-        self.keep_all_mail();
-        self.release_spare();
-        for bin in Bin::all() {
-            self.serve_from_none(bin);
+        if !core::mem::replace(&mut self.settled, true) {
+            Bin::all().for_each(|bin| self.serve_from_none(bin));
         }
+    }
+
+    /// Most granules that [`Heap::settle_down`] would find to be free.
+    pub(super) fn unsettled(&self) -> Granule {
+        let served = Bin::all().filter_map(|bin| self.served(bin));
+        // SAFETY: granules of ours.
+        served.filter(|(_, granule)| unsafe { !(*self.list_of(*granule)).is_null() }).count() as u32
     }
 
     /// In a fork child: counts what the thread that had the heap may have been freeing.

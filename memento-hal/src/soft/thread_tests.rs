@@ -296,6 +296,33 @@ fn what_others_free_of_dead_threads_is_kept_once_it_was_given_back_in_vain() {
 }
 
 #[test]
+fn the_next_thread_goes_on_with_the_lists_and_who_frees_into_an_orphan_counts_them() {
+    let soft = soft();
+    let other = soft.attach().unwrap();
+    let core = soft.attach().unwrap();
+    let [first, second, third] = [(); 3].map(|()| alloc(core, 100));
+    free(&soft, core, second).unwrap();
+    // SAFETY: attached above, not used until attached again.
+    unsafe { soft.detach(core) };
+    assert_eq!(soft.attach(), Some(core));
+    let place = Bin::for_request(100, 8).unwrap().place();
+    // SAFETY: attached just now.
+    let object = unsafe { Heap::take(core.as_ptr(), place) };
+    assert_eq!(object.cast(), second.as_ptr());
+    free(&soft, core, second).unwrap();
+    // SAFETY: as above.
+    unsafe { soft.detach(core) };
+    for object in [first, third] {
+        free(&soft, other, object).unwrap();
+    }
+    // SAFETY: attached to this test.
+    unsafe { soft.sort(other) };
+    assert_eq!(soft.usage().live.iter().sum::<u64>(), 0);
+    // SAFETY: an orphan, which nobody else has.
+    assert_eq!(unsafe { (*core.as_ptr()).spans }, 0, "all of it is known to be free");
+}
+
+#[test]
 #[cfg(not(miri))]
 fn what_is_empty_altogether_keeps_a_little_and_nothing_of_what_was_earned() {
     let soft = soft();
