@@ -5,7 +5,8 @@
 //! countdown ends, which says one of two things about the granule ([`State`]):
 //!
 //! - *closed*: it had nothing free, and now has one object. It becomes *open*: it enters its bin's ring,
-//!   and the countdown becomes the number of its objects that are still allocated;
+//!   and the countdown becomes the number of its objects that are still allocated. One that was served from until it
+//!   was empty is open at once, for one turn;
 //! - *open*: all of it is free. If that goes for the whole span, its granules are free for any bin at once.
 //!
 //! A granule that its bin is *served* from counts down from so far above that it does not end: objects

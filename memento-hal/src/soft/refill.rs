@@ -2,7 +2,8 @@
 //!
 //! Free objects are in the list of the granule in which they start. A bin is served from one granule until
 //! its list is empty; then the bin goes on with the granule that has waited longest in its *ring* (see
-//! `lists`): so each has gathered what it could, and what is allocated together lies together. If none
+//! `lists`): so each has gathered what it could, and what is allocated together lies together. The empty one
+//! goes to the ring's end; if nothing was freed of it when its turn comes, it is closed and waits no more. If none
 //! waits, new objects are made, page by page from the bottom of a span up. So they are where a granule has
 //! become free altogether, too: its list would hand them out in the order of their frees, and every one
 //! of them from memory that has left the caches.
