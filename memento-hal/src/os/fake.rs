@@ -43,6 +43,8 @@ pub enum Huge {
     Advised,
     /// Made of small pages.
     Collapsed,
+    /// To be small pages again.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -168,6 +170,10 @@ unsafe impl Os for Fake {
 
     unsafe fn collapse(&self, start: NonNull<u8>, _bytes: usize) {
         self.note_huge(Huge::Collapsed, start);
+    }
+
+    unsafe fn refuse_huge(&self, start: NonNull<u8>, _bytes: usize) {
+        self.note_huge(Huge::Refused, start);
     }
 
     unsafe fn populate(&self, _start: NonNull<u8>, _bytes: usize) {}

@@ -221,6 +221,11 @@ unsafe impl Os for Linux {
         unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_COLLAPSE) };
     }
 
+    unsafe fn refuse_huge(&self, start: NonNull<u8>, bytes: usize) {
+        // SAFETY: as above.
+        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_NOHUGEPAGE) };
+    }
+
     unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
         // SAFETY: the caller vouches that nothing in the range is needed.
         unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) == 0 }

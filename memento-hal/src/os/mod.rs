@@ -139,6 +139,14 @@ pub unsafe trait Os: Sync {
         let _ = (start, bytes);
     }
 
+    /// Has the system make no huge pages of a committed range any more. Contents stay as they are.
+    ///
+    /// # Safety
+    /// The range is committed.
+    unsafe fn refuse_huge(&self, start: NonNull<u8>, bytes: usize) {
+        let _ = (start, bytes);
+    }
+
     /// Gives the memory behind a committed range back; it stays committed and reads as zero. `false`
     /// if the system refuses (locked pages); contents are as before then.
     ///

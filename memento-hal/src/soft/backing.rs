@@ -157,7 +157,7 @@ impl<O: Os> Heap<O> {
         }
         self.backed = end;
         self.huge_end = end;
-        self.mark_huge(chunk, first);
+        self.mark_huge(chunk, first, true);
         let offset = OBJECTS_OFFSET + ((chunk as usize) << GRANULE_SHIFT);
         // SAFETY: the chunk lies in the slot and was committed just now.
         unsafe {
@@ -173,11 +173,49 @@ impl<O: Os> Heap<O> {
 }
 
 impl<O: Os> Heap<O> {
-    /// Notes that the blocks from `chunk` to `end` are in a huge page now.
-    fn mark_huge(&mut self, chunk: Granule, end: Granule) {
+    /// Memory was given back from the block at granule `first` on. A chunk of which only a part was is small pages from
+    /// now on, since the system would fill the gaps of a huge page again; one of which all was, may be huge the next time.
+    pub(super) fn settle_chunks(&mut self, first: Granule) {
+        let os = self.region().os();
+        if os.huge_pages() == HugePages::Never {
+            return;
+        }
+        let lowest = first - first % GRANULES_PER_HUGE;
+        for chunk in (lowest..self.granules).step_by(GRANULES_PER_HUGE as usize) {
+            let end = chunk + GRANULES_PER_HUGE;
+            let blocks = (chunk..end.min(self.granules)).step_by(GRANULES_PER_BLOCK);
+            // SAFETY: the entry of a block below the limit.
+            let huge = unsafe { (*self.span(chunk)).huge };
+            let (mut clean, mut all) = (false, end <= self.granules);
+            for first in blocks {
+                let (free, dirty) = self.free_and_dirty(first);
+                clean |= free & !dirty != 0;
+                all &= free == u16::MAX && dirty == 0;
+            }
+            let offset = OBJECTS_OFFSET + ((chunk as usize) << GRANULE_SHIFT);
+            // SAFETY: the chunk lies in the slot; it was committed to its end when it became huge, or lies below the limit.
+            unsafe {
+                let start = NonNull::new_unchecked(self.slot().add(offset));
+                if huge && clean && !all {
+                    os.refuse_huge(start, HUGE_BYTES);
+                } else if !huge
+                    && all
+                    && self.region().policy().allows((end as usize) << GRANULE_SHIFT, self.touched)
+                {
+                    os.advise_huge(start, HUGE_BYTES);
+                } else {
+                    continue;
+                }
+            }
+            self.mark_huge(chunk, end.min(self.granules), !huge);
+        }
+    }
+
+    /// Notes whether the blocks from `chunk` to `end` are in a huge page now.
+    fn mark_huge(&self, chunk: Granule, end: Granule, huge: bool) {
         for first in (chunk..end).step_by(GRANULES_PER_BLOCK) {
             // SAFETY: entries of blocks below the limit are committed.
-            unsafe { (*self.span(first)).huge = true };
+            unsafe { (*self.span(first)).huge = huge };
         }
     }
 }
@@ -251,6 +289,48 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_chunk_is_small_pages_once_a_part_of_it_was_given_back() {
+        use Huge::{Advised, Refused};
+        let os = Fake::new();
+        os.limit_reservations(64 * MIB);
+        os.offer_huge_pages();
+        let soft = Soft::new(os);
+        let heap = soft.attach().unwrap();
+        let bin = Bin::for_request(MIB / 16, 16).unwrap();
+        // SAFETY: attached to this test; each object is freed once.
+        let (alloc, free) = unsafe {
+            (
+                || (*heap.as_ptr()).alloc(bin).unwrap(),
+                |object: NonNull<u8>| {
+                    assert!(!Heap::give(heap.as_ptr(), object.as_ptr()));
+                    assert_eq!(Heap::give_noticed(heap.as_ptr(), object.as_ptr()), Some(Ok(())));
+                },
+            )
+        };
+        let mut all: Vec<_> = (0..12 * 16).map(|_| alloc()).collect();
+        all.sort();
+        let since = |known: usize| soft.region().os().huge_ranges()[known..].to_vec();
+        let chunk = |(how, at): (Huge, usize)| (how, (at - OBJECTS_OFFSET) / HUGE_BYTES);
+        assert_eq!(since(0).len(), 5);
+        // All of the chunk with the number 4, and one object of the next.
+        all.splice(4 * 32..5 * 32 + 1, []).for_each(free);
+        // SAFETY: attached above.
+        unsafe { soft.purge(heap) };
+        let got: Vec<_> = since(5).into_iter().map(chunk).collect();
+        assert_eq!(got, [(Refused, 5)]);
+        // SAFETY: as above.
+        unsafe { soft.purge(heap) };
+        assert_eq!(since(6), [], "once");
+        all.splice(4 * 32.., []).for_each(free);
+        // SAFETY: as above.
+        unsafe { soft.purge(heap) };
+        let got: Vec<_> = since(6).into_iter().map(chunk).collect();
+        assert_eq!(got, [(Advised, 5)], "all of it is free");
+        // SAFETY: attached above, not used afterwards.
+        unsafe { soft.detach(heap) };
     }
 
     #[test]

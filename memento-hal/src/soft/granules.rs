@@ -217,6 +217,7 @@ impl<O: Os> Heap<O> {
 
     /// Gives back the memory of free granules from the block at `first` on; returns the number of bytes.
     fn decommit_free_from(&mut self, mut first: Granule) -> usize {
+        let lowest = first;
         let page = self.region().os().page_bytes();
         let mut bytes = 0;
         // Neighbouring ranges are given back with one call.
@@ -239,7 +240,9 @@ impl<O: Os> Heap<O> {
             }
             first += GRANULES_PER_BLOCK as Granule;
         }
-        bytes + self.decommit(run, page)
+        bytes += self.decommit(run, page);
+        self.settle_chunks(lowest);
+        bytes
     }
 
     /// Granules that may have memory behind them.
@@ -292,6 +295,12 @@ impl<O: Os> Heap<O> {
         }
         self.touched = self.touched.saturating_sub(bytes);
         bytes
+    }
+
+    /// Which granules of a block are free, and which may hold old bytes.
+    pub(super) fn free_and_dirty(&self, first: Granule) -> (u16, u16) {
+        let block = self.block(first);
+        (block.free, block.dirty)
     }
 
     #[expect(clippy::mut_from_ref, reason = "the caller holds `&mut self`, the heap, throughout")]
