@@ -15,6 +15,7 @@ import datetime
 import fnmatch
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -119,6 +120,8 @@ def row(module, stock, served, left, tries):
 
 
 def main():
+    # A shell that is not interactive has what it starts in the background ignore it, and so its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shim", required=True)
     parser.add_argument("--python", default="python3")
