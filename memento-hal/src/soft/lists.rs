@@ -364,9 +364,13 @@ impl<O: Os> Heap<O> {
 
     /// Most granules that [`Heap::settle_down`] would find to be free.
     pub(super) fn unsettled(&self) -> Granule {
-        let served = Bin::all().filter_map(|bin| self.served(bin));
-        // SAFETY: granules of ours.
-        served.filter(|(_, granule)| unsafe { !(*self.list_of(*granule)).is_null() }).count() as u32
+        let found = Bin::all().filter_map(|bin| {
+            let (_, granule) = self.served(bin)?;
+            // SAFETY: a granule of ours.
+            let some = unsafe { !(*self.list_of(granule)).is_null() };
+            some.then_some(bin.span_granules() as Granule)
+        });
+        found.sum()
     }
 
     /// In a fork child: counts what the thread that had the heap may have been freeing.

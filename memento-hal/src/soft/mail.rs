@@ -97,10 +97,10 @@ impl<O: Os> Heap<O> {
     pub(super) fn settle_orphan(&mut self, mail: *mut FreeObject) {
         self.change(|heap| {
             heap.after_fork();
-            // Charged already: see `keep`.
+            // Charged already: see `keep`. If it is time to give back what was not needed, less is free afterwards.
             let before = heap.free_dirty;
             heap.settle_down();
-            heap.stuck += heap.free_dirty - before;
+            heap.stuck += heap.free_dirty.saturating_sub(before);
             // The thread's own mail was kept when it ended.
             (heap.mail, heap.mail_read) = (mail, 0);
             heap.keep_mail(usize::MAX);

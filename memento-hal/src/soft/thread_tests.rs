@@ -386,3 +386,49 @@ fn what_orphans_keep_is_counted_as_free() {
     assert_eq!(live(&soft, reader), 1);
     assert_eq!(soft.attach(), Some(core), "counting takes no heap away");
 }
+
+#[test]
+#[cfg(not(miri))]
+fn counting_an_orphan_may_give_back_what_was_not_needed_for_a_while() {
+    let soft = soft();
+    let (other, core) = (soft.attach().unwrap(), soft.attach().unwrap());
+    soft.region().os().wait(1);
+    let last = alloc(core, 2000);
+    let cycle = |count: usize| {
+        let all: Vec<_> = (0..count).map(|_| alloc(core, 16_000)).collect();
+        all.into_iter().for_each(|object| free(&soft, core, object).unwrap());
+    };
+    cycle(130);
+    soft.region().os().wait(1500);
+    cycle(20);
+    // Each bin is served from a granule of which all is free.
+    for sixteenths in 1..=15 {
+        let object = alloc(core, 16 * sixteenths);
+        free(&soft, core, object).unwrap();
+    }
+    // SAFETY: attached above, not used afterwards.
+    unsafe { soft.detach(core) };
+    soft.region().os().wait(1500);
+    // SAFETY: an orphan, which nobody else has.
+    let free_dirty = || unsafe { (*core.as_ptr()).free_dirty };
+    let before = free_dirty();
+    free(&soft, other, last).unwrap();
+    assert!(free_dirty() < before, "{before} {}", free_dirty());
+    // SAFETY: as above.
+    assert!(unsafe { (*core.as_ptr()).stuck } <= free_dirty());
+}
+
+#[test]
+fn no_more_is_found_free_than_was_charged() {
+    for bin in Bin::all().filter(|bin| !bin.is_big()) {
+        let soft = soft();
+        let core = soft.attach().unwrap();
+        let all: Vec<_> = (0..bin.span_objects()).map(|_| alloc(core, bin.size())).collect();
+        all.into_iter().for_each(|object| free(&soft, core, object).unwrap());
+        // SAFETY: attached above; no other reference exists.
+        let heap = unsafe { &mut *core.as_ptr() };
+        let most = heap.free_dirty + heap.unsettled();
+        heap.change(Heap::settle_down);
+        assert!(heap.free_dirty <= most, "{}: {} of {most}", bin.size(), heap.free_dirty);
+    }
+}
