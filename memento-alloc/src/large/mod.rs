@@ -290,7 +290,7 @@ impl State {
         Some(Served { pages, backing, used, populate })
     }
 
-    /// An object in the area: in the smallest room that holds it, or at the top.
+    /// An object in the area: in a room that holds it, where the least of it is clean, or at the top.
     fn take_from_area(&mut self, os: &impl Os, bytes: usize, align: usize) -> Option<Cut> {
         if let Some(cut) = self.free.take(bytes, align) {
             return Some(cut);

@@ -157,8 +157,8 @@ impl Bin {
         SIZES[self.0 as usize] as usize
     }
 
-    /// Granules in one span of this bin: 1 up to 1 KiB, 4 up to 8 KiB, and above that the fewest that
-    /// hold two objects at least and lose nothing, or as many as one object needs.
+    /// Granules in one span of this bin: up to 8 KiB the fewest that hold four objects and lose an eighth at most, above
+    /// that the fewest that hold two objects at least and lose nothing, or as many as one object needs.
     #[inline]
     pub const fn span_granules(self) -> usize {
         SLOTS[self.0 as usize].granules as usize

@@ -3,7 +3,7 @@
 //! Invariants, kept by this module and by `refill` and `granules`:
 //! - `limit` covers exactly the blocks that were handed out; every granule below it has a *list* of the
 //!   free objects that start in it, and a *countdown*: how many frees from now one takes the slow path.
-//! - The countdown is never 0 between two calls. It is 1 if nothing of the granule is free, if it is in no
+//! - The countdown is never 0 between two calls. It is 1 if the granule is closed, if it is in no
 //!   span, or if its objects are big, so that the next free is noticed; the number of its objects that are
 //!   allocated if it waits for its bin, so that the last one is; and more than can be freed before it is
 //!   looked at again if its bin is served from it.
@@ -60,7 +60,7 @@ pub struct Heap<O: Os = Linux> {
     /// Start of the slot, with provenance over all of it.
     slot: *mut u8,
     region: *const Region<O>,
-    /// Last of each bin's ring of granules with free objects.
+    /// Last of each bin's ring of granules that wait for it.
     pub(super) ring: [SpanLink; BIN_SLOTS],
     /// Span of each bin that still has objects to carve.
     pub(super) carving: [SpanLink; BIN_SLOTS],
@@ -94,7 +94,7 @@ pub struct Heap<O: Os = Linux> {
     pub(super) mail_read: usize,
     /// The heap's thread may have been freeing when the process forked: the countdowns may be too high.
     pub(super) forked: bool,
-    /// The heap is an orphan of which every number is right.
+    /// Every number was made right after the heap was left last.
     pub(super) settled: bool,
     /// The span of big objects that became free last: it is not given up yet.
     pub(super) spare: SpanLink,

@@ -5,8 +5,8 @@
 //! whose threads have ended for good. Nobody knows which it is, so:
 //!
 //! - [`KEPT_MIN`] may always be kept, by all orphans together. That serves the many small threads.
-//! - A small heap that may be kept is left as it is, lists and all: the next thread goes on where the last one
-//!   ended, and it is counted when somebody frees into it.
+//! - A heap that may be kept, and of which little can be free without its being known, is left as it is, lists and
+//!   all: the next thread goes on where the last one ended, and it is counted when somebody frees into it.
 //! - Beyond it, what is kept must have been *earned*: a heap that gave memory back, was adopted, and
 //!   touched as much again shows that giving back was in vain, and earns its size for all. Threads
 //!   that end once give everything back; those that come again in waves pay for one wave.
@@ -96,6 +96,14 @@ impl Left {
             };
         self.kept += if keeps { charge } else { 0 };
         keeps
+    }
+
+    /// Has an orphan be charged for no more than so much.
+    pub(super) fn keep_less(&mut self, account: &Kept, charge: u32) {
+        if self.kept > charge {
+            account.let_go(self.kept - charge);
+            self.kept = charge;
+        }
     }
 
     /// Notes that an orphan gave memory back: how much it held before, and what remained.
@@ -258,5 +266,23 @@ impl<O: Os> Region<O> {
     pub(super) fn forget_orphans(&self) {
         self.orphans.clear();
         self.kept.held.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_orphan_gave_back_is_charged_no_more() {
+        let account = Kept::new();
+        assert!(account.take_in(KEPT_MIN - 8));
+        let mut left = Left { kept: KEPT_MIN - 8, ..Left::NONE };
+        assert!(!left.keep_more(&account, 9, true));
+        left.keep_less(&account, 1);
+        assert!(left.keep_more(&account, KEPT_MIN - 1, true));
+        assert!(!account.take_in(1));
+        left.keep_less(&account, 2 * KEPT_MIN);
+        assert_eq!(left.kept, KEPT_MIN, "never more");
     }
 }

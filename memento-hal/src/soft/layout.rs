@@ -5,7 +5,7 @@
 //! slot     = [ mailbox | heap | list heads | … spans | countdowns … | guard | objects … ]
 //! objects  = [ block 0 | block 1 | … ]                     256 KiB each, handed out bottom up
 //! block    = [ granule 0 | … | granule 15 ]                16 KiB each
-//! span     = 1, 4 or up to 16 granules of one block, for objects of one bin
+//! span     = 1 to 16 granules of one block, for objects of one bin
 //! ```
 //! Everything about an object is found by arithmetic on its address, and nothing about it is stored
 //! next to it: an overflow cannot reach the metadata, which lies below a guard that is never

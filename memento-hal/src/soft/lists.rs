@@ -192,7 +192,7 @@ impl<O: Os> Heap<O> {
         Fresh { object: unsafe { NonNull::new_unchecked(object) }, zero: false }
     }
 
-    /// Has a granule with free objects wait for its bin.
+    /// Has a granule wait for its bin, with free objects or for some.
     fn wait_in_ring(&mut self, bin: Bin, granule: Granule) {
         // SAFETY: a granule of ours.
         unsafe { (*self.span(granule)).state = State::Open };

@@ -96,12 +96,14 @@ impl<O: Os> Heap<O> {
     #[inline(never)]
     pub(super) fn settle_orphan(&mut self, mail: *mut FreeObject) {
         self.change(|heap| {
-            heap.after_fork();
-            // Charged already: see `keep`. If it is time to give back what was not needed, less is free afterwards.
+            // What is counted now was charged already: see `keep`. If it is time to give back what was not needed, less
+            // is free afterwards.
             let before = heap.free_dirty;
+            heap.after_fork();
             heap.settle_down();
             heap.stuck += heap.free_dirty.saturating_sub(before);
-            // The thread's own mail was kept when it ended.
+            // The thread kept its own mail when it ended, but not if a fork took it.
+            heap.keep_mail(usize::MAX);
             (heap.mail, heap.mail_read) = (mail, 0);
             heap.keep_mail(usize::MAX);
             heap.release_spare();
@@ -119,6 +121,8 @@ impl<O: Os> Heap<O> {
                     let held = heap.dirty_granules();
                     heap.decommit_free();
                     heap.left.gave_back(held, heap.dirty_granules());
+                    // SAFETY: as above.
+                    heap.left.keep_less(unsafe { &*account }, heap.free_dirty.max(1));
                 }
             }
         });

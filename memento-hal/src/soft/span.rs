@@ -28,11 +28,11 @@ pub const BIG_OBJECTS_MAX: usize = u32::BITS as usize;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum State {
-    /// Nothing is free, or the granule is in no span or in one of big objects. The next free into it
-    /// takes the slow path.
+    /// Nothing is free, and it does not wait; or the granule is in no span or in one of big objects. The next
+    /// free into it takes the slow path.
     Closed = 0,
-    /// Something is free; it waits in its bin's ring. The free of the last allocated object takes the
-    /// slow path.
+    /// It waits in its bin's ring: something is free, or it was exhausted last. The free of the last allocated
+    /// object takes the slow path.
     Open = 1,
     /// Everything that was made is free, but not so the rest of its span; in the ring.
     Idle = 2,
@@ -63,7 +63,7 @@ pub struct Span {
     pub made: u16,
     /// Which of the span's objects are free, if they are big: bit *i* stands for object *i*.
     pub bits: u32,
-    /// Neighbours in the heap's ring of this bin's granules with free objects, or of its spans if they
+    /// Neighbours in the heap's ring of this bin's waiting granules, or of its spans if they
     /// are big; 0 if it is not in the ring.
     pub next: SpanLink,
     pub previous: SpanLink,

@@ -181,7 +181,6 @@ fn purge_gives_free_granules_back() {
     });
 }
 
-/// What a second did not need is given back when more becomes free after it, but for 4 MiB.
 /// So many bytes of objects of about a granule each.
 fn fill(heap: &mut Heap<Fake>, bytes: usize) -> Vec<NonNull<u8>> {
     (0..bytes / 16_000).map(|_| heap.alloc(bin(16_000)).unwrap()).collect()
