@@ -54,11 +54,17 @@ impl SizeClass {
         if size > SMALL_MAX || align > SMALL_ALIGN_MAX {
             return None;
         }
+        // 1 to 64: the largest alignment is 64, which divides 512.
+        Some(Self((Self::steps(size, align) - 1) as u8))
+    }
+
+    /// The smallest size that is at least `max(size, 1)` and a multiple of `align`, a power of two, in units of
+    /// [`CLASS_STEP`]. `size` may be more than any class's, but so that the sum with `align` is a number.
+    #[inline(always)]
+    pub const fn steps(size: usize, align: usize) -> usize {
         let unit = if align > CLASS_STEP { align } else { CLASS_STEP };
         let size = if size == 0 { 1 } else { size };
-        let rounded = (size + unit - 1) & !(unit - 1);
-        // `rounded` is in 8..=512: the largest `unit` is 64, which divides 512.
-        Some(Self((rounded / CLASS_STEP - 1) as u8))
+        ((size + unit - 1) & !(unit - 1)) / CLASS_STEP
     }
 
     /// Index of the class, 0–63.

@@ -125,9 +125,7 @@ impl Bin {
     /// [`SMALL_ALIGN_MAX`]: that of their bin, or one more of it.
     #[inline(always)]
     pub const fn direct_place(size: usize, align: usize) -> usize {
-        let unit = if align > CLASS_STEP { align } else { CLASS_STEP };
-        let size = if size == 0 { 1 } else { size };
-        ((size + unit - 1) & !(unit - 1)) / CLASS_STEP
+        SizeClass::steps(size, align)
     }
 
     /// The bin's place.
