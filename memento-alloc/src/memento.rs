@@ -188,9 +188,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         let _errno = KeepErrno::new();
         let found = match self.heap() {
             // SAFETY: attached to this thread.
-            Some(heap) => unsafe { Soft::instance().alloc_slow(heap, bin, zeroed) },
+            Some(heap) => unsafe { Soft::instance().alloc_slow(heap, bin, align, zeroed) },
             None if self.mode.is_hardened() => return self.hardened(size, align),
-            None => self.shared.alloc(bin, zeroed),
+            None => self.shared.alloc(bin, align, zeroed),
         };
         found.or_else(|| self.large.allocate(bin.size(), align, zeroed))
     }

@@ -48,14 +48,14 @@ impl<H: ProcessHal> Shared<H> {
     }
 
     /// Allocates an object of `bin` from the shared heap.
-    pub(crate) fn alloc(&self, bin: Bin, zeroed: bool) -> Option<NonNull<u8>> {
+    pub(crate) fn alloc(&self, bin: Bin, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         self.parts.with(this_thread(), |parts| {
             if parts.heap.is_null() {
                 parts.heap = Soft::instance().attach_last()?.as_ptr();
             }
             let heap = NonNull::new(parts.heap)?;
             // SAFETY: the lock gives this thread the shared heap, which was attached for it.
-            unsafe { Soft::instance().alloc_slow(heap, bin, zeroed) }
+            unsafe { Soft::instance().alloc_slow(heap, bin, align, zeroed) }
         })?
     }
 

@@ -240,6 +240,11 @@ impl Bin {
     pub fn all() -> impl Iterator<Item = Self> {
         (1..BINS as u8).map(Self)
     }
+
+    /// The bins of larger objects, smallest first.
+    pub fn larger(self) -> impl Iterator<Item = Self> {
+        (self.0 + 1..BINS as u8).map(Self)
+    }
 }
 
 /// Up to this many bytes a table tells the bin: what interpreters ask for above the small sizes.

@@ -15,7 +15,9 @@
 use super::bin::{BIN_SLOTS, Bin, PLACES};
 use super::idle::Idle;
 use super::keep::Left;
-use super::layout::{COUNTDOWNS_OFFSET, GRANULE_SHIFT, HEAP_OFFSET, LISTS_OFFSET, OBJECTS_OFFSET};
+use super::layout::{
+    COUNTDOWNS_OFFSET, GRANULE_BYTES, GRANULE_SHIFT, HEAP_OFFSET, LISTS_OFFSET, OBJECTS_OFFSET,
+};
 use super::mailbox::{Link, Mailbox};
 use super::outbox::{Outbox, Parcel};
 use super::region::Region;
@@ -64,6 +66,8 @@ pub struct Heap<O: Os = Linux> {
     pub(super) ring: [SpanLink; BIN_SLOTS],
     /// Span of each bin that still has objects to carve.
     pub(super) carving: [SpanLink; BIN_SLOTS],
+    /// Objects that each bin has borrowed since it last made some of a fresh page.
+    pub(super) borrowed: [u8; BIN_SLOTS],
     /// First block of each `Fill`; those that are full are in no list.
     pub(super) blocks: [SpanLink; 4],
     /// Granules below the limit, and the most that the slot has room for.
@@ -152,6 +156,7 @@ impl<O: Os> Heap<O> {
             region: core::ptr::null(),
             ring: [0; BIN_SLOTS],
             carving: [0; BIN_SLOTS],
+            borrowed: [0; BIN_SLOTS],
             blocks: [0; 4],
             granules: 0,
             granules_max: 0,
@@ -474,27 +479,28 @@ unsafe impl<O: Os> ObjectAllocator for Heap<O> {
 }
 
 impl<O: Os> Heap<O> {
-    /// Allocates one object of `bin`.
+    /// Allocates one object of `bin`, at a multiple of everything that the bin's size is a multiple of.
     #[inline]
     pub fn alloc(&mut self, bin: Bin) -> Option<NonNull<u8>> {
         // SAFETY: `&mut self` is the heap.
         let object = unsafe { Self::take(self, bin.place()) };
         match NonNull::new(object) {
             Some(object) => Some(object.cast()),
-            None => self.refill(bin).map(|fresh| fresh.object),
+            None => self.refill(bin, GRANULE_BYTES).map(|fresh| fresh.object),
         }
     }
 
-    /// Allocates one object of `bin` that reads as zero, without writing to pages that were never
-    /// touched.
-    pub fn alloc_zeroed(&mut self, bin: Bin) -> Option<NonNull<u8>> {
+    /// Allocates one object of `bin` or of a larger one, at a multiple of `align`, which the bin's size is a multiple of.
+    /// If it is to be `zeroed`, as many bytes as an object of `bin` has read as zero; pages that were never touched
+    /// are not written to.
+    pub fn alloc_for(&mut self, bin: Bin, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         // SAFETY: `&mut self` is the heap.
         let object = unsafe { Self::take(self, bin.place()) };
         let (object, zero) = match NonNull::new(object) {
             Some(object) => (object.cast(), false),
-            None => self.refill(bin).map(|fresh| (fresh.object, fresh.zero))?,
+            None => self.refill(bin, align).map(|fresh| (fresh.object, fresh.zero))?,
         };
-        if !zero {
+        if zeroed && !zero {
             // SAFETY: an object of `bin` has this many bytes, and nobody else has it.
             unsafe { object.write_bytes(0, bin.size()) };
         }

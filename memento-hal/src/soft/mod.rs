@@ -2,7 +2,7 @@
 //!
 //! Layers, each of which uses only those below it:
 //! `Soft` (the contract) → `keep` (heaps without a thread) → `region` (slots, whose an address is) →
-//! `refill` and `mail` (slow paths of a heap) → `lists` (the granules' free objects) →
+//! `refill`, `borrow` and `mail` (slow paths of a heap) → `lists` (the granules' free objects) →
 //! `granules` (which granules a heap uses) → `backing` (which pages are huge) → `heap` (fast paths) → `mailbox` and `outbox` (remote frees), `orphans`,
 //! `span`, `bin`, `layout`.
 //!
@@ -19,11 +19,12 @@ cfg_if::cfg_if! {
     if #[cfg(not(loom))] {
         mod backing;
         mod bin;
+        mod borrow;
         mod granules;
         mod hardened;
         mod heap;
         mod idle;
-mod keep;
+        mod keep;
         mod layout;
         mod lists;
         mod mail;

@@ -84,7 +84,7 @@ impl<O: Os> Soft<O> {
     }
 
     /// Allocates when the thread's heap has nothing in the bin: from it, or when its slot is used up
-    /// from further slots. `zeroed` as [`Heap::alloc_zeroed`].
+    /// from further slots. `align` and `zeroed` as for [`Heap::alloc_for`].
     ///
     /// # Safety
     /// `heap` is attached to the calling thread.
@@ -92,12 +92,11 @@ impl<O: Os> Soft<O> {
         &self,
         heap: NonNull<Heap<O>>,
         bin: Bin,
+        align: usize,
         zeroed: bool,
     ) -> Option<NonNull<u8>> {
         // SAFETY: the chain consists of the thread's heaps, and no reference into them is kept.
-        let from = |each: *mut Heap<O>| unsafe {
-            if zeroed { (*each).alloc_zeroed(bin) } else { (*each).alloc(bin) }
-        };
+        let from = |each: *mut Heap<O>| unsafe { (*each).alloc_for(bin, align, zeroed) };
         // A heap without a block could not even get its first: there is no memory for more of them.
         let mut barren = false;
         let mut each = heap.as_ptr();

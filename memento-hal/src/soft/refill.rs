@@ -40,14 +40,15 @@ pub(super) const fn growth_allowed(granules: Granule) -> Granule {
 }
 
 impl<O: Os> Heap<O> {
-    /// Allocates from a bin that is empty, filling it by the way.
+    /// Allocates from a bin that is empty, filling it by the way. An object of a larger bin serves too if objects of
+    /// its size lie at multiples of `align`.
     #[cold]
     #[inline(never)]
-    pub(super) fn refill(&mut self, bin: Bin) -> Option<Fresh> {
-        self.change(|heap| heap.refill_unguarded(bin))
+    pub(super) fn refill(&mut self, bin: Bin, align: usize) -> Option<Fresh> {
+        self.change(|heap| heap.refill_unguarded(bin, align))
     }
 
-    fn refill_unguarded(&mut self, bin: Bin) -> Option<Fresh> {
+    fn refill_unguarded(&mut self, bin: Bin, align: usize) -> Option<Fresh> {
         let k = bin.index();
         if let Some(object) = self.serve_from_mail(bin) {
             return Some(object);
@@ -67,6 +68,9 @@ impl<O: Os> Heap<O> {
                 && (self.is_ripe(first) || !self.has_used_room(k))
             {
                 return self.serve_waiting(bin, first);
+            }
+            if let Some(object) = self.borrow(bin, align) {
+                return Some(object);
             }
             if let Some(start) = granule_at(self.carving[k]) {
                 return Some(self.carve(bin, start));
@@ -104,7 +108,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// Goes on with a granule that waited.
-    fn serve_waiting(&mut self, bin: Bin, granule: Granule) -> Option<Fresh> {
+    pub(super) fn serve_waiting(&mut self, bin: Bin, granule: Granule) -> Option<Fresh> {
         let allocated = self.leave_waiting(bin, granule);
         self.serve_from(bin, granule, allocated);
         self.pop(bin)
@@ -148,6 +152,7 @@ impl<O: Os> Heap<O> {
         let in_unit = ((unit - offset % unit) as u32).div_ceil(size as u32) as usize;
         let count = if bin.is_big() { 1 } else { in_unit.min(most).min(capacity - first) };
         if span.fresh {
+            self.borrowed[k] = 0;
             self.touched += count * size;
             let end = base.addr() + capacity * size;
             self.populate_ahead(base.wrapping_add(offset), offset, size, end);

@@ -90,6 +90,65 @@ fn a_heap_does_not_grow_while_its_bins_hold_what_is_free() {
 }
 
 #[test]
+fn a_bin_takes_what_a_larger_one_has_free_before_it_touches_a_page() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        let free = |heap: &mut Heap<Fake>, object: NonNull<u8>| {
+            // SAFETY: allocated by the test, which does not use it afterwards.
+            unsafe { heap.give_back(object).unwrap() };
+        };
+        for (small, large) in [(1000, 1200), (9000, 12_000)] {
+            let lent = heap.alloc(bin(large)).unwrap();
+            let live = heap.alloc(bin(large)).unwrap();
+            free(heap, lent);
+            let touched = heap.touched;
+            assert_eq!(heap.alloc_for(bin(small), 16, false), Some(lent), "{small}");
+            // SAFETY: a live object.
+            let found = unsafe { Heap::bin_of(heap, lent.as_ptr()) };
+            assert_eq!(found, Some(bin(large)), "it stays the larger bin's");
+            free(heap, lent);
+            assert_eq!(heap.alloc(bin(large)), Some(lent), "and goes back there");
+            free(heap, lent);
+            assert_eq!(heap.touched, touched);
+
+            let aligned = heap.alloc_for(bin(1024), 1024, false).unwrap();
+            assert!(aligned != lent && aligned.addr().get().is_multiple_of(1024));
+            free(heap, aligned);
+            let far = heap.alloc_for(bin(large * 3 / 5), 16, false).unwrap();
+            assert!(far != lent, "too large by far");
+            free(heap, far);
+            free(heap, live);
+        }
+    });
+}
+
+#[test]
+fn a_bin_that_has_borrowed_for_long_makes_objects_of_its_own() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        let mut last = heap.alloc(bin(1200)).unwrap();
+        let live = heap.alloc(bin(1200)).unwrap();
+        let mut borrowed = 0;
+        for _ in 0..300 {
+            // SAFETY: allocated by this test, which does not use it afterwards.
+            unsafe { heap.give_back(last).unwrap() };
+            let again = heap.alloc_for(bin(1000), 16, false).unwrap();
+            let same = again == last;
+            last = again;
+            if !same {
+                break;
+            }
+            borrowed += 1;
+        }
+        assert_eq!(borrowed, 128);
+        for object in [last, live] {
+            // SAFETY: as above.
+            unsafe { heap.give_back(object).unwrap() };
+        }
+    });
+}
+
+#[test]
 fn a_span_that_became_free_before_it_was_used_up_is_handed_out_once() {
     let soft = fake();
     with_heap(&soft, |heap| {
@@ -118,7 +177,7 @@ fn zeroed_objects_are_zero_after_any_use() {
         let sizes: &[usize] = if cfg!(miri) { &[24, 3000] } else { &[24, 512, 3000, 40_000] };
         for &size in sizes {
             for _ in 0..3 {
-                let object = heap.alloc_zeroed(bin(size)).unwrap();
+                let object = heap.alloc_for(bin(size), 8, true).unwrap();
                 // SAFETY: the object has `size` bytes, all initialised.
                 unsafe {
                     let bytes = core::slice::from_raw_parts_mut(object.as_ptr(), size);
@@ -152,7 +211,8 @@ fn zeroed_objects_are_zero_where_other_bins_were() {
             // The granules are free for other bins, and still hold what was written.
             heap.change(Heap::sort);
             let objects = total / then;
-            let all: Vec<_> = (0..objects).map(|_| heap.alloc_zeroed(bin(then)).unwrap()).collect();
+            let all: Vec<_> =
+                (0..objects).map(|_| heap.alloc_for(bin(then), 8, true).unwrap()).collect();
             for object in all {
                 // SAFETY: as above; all bytes are initialised.
                 unsafe {
@@ -479,8 +539,8 @@ fn exhaustion_takes_one_slot_at_most() {
         let more = soft.extend(&mut *core.as_ptr()).unwrap();
         (*more.as_ptr()).alloc(bin(64)).unwrap();
         soft.region().os().commits_from.store(256 << 10, Ordering::Relaxed);
-        while soft.alloc_slow(core, bin(100_000), false).is_some() {}
-        assert!(soft.alloc_slow(core, bin(100_000), false).is_none());
+        while soft.alloc_slow(core, bin(100_000), 8, false).is_some() {}
+        assert!(soft.alloc_slow(core, bin(100_000), 8, false).is_none());
         let mut heaps = 0;
         let mut each = core.as_ptr();
         while !each.is_null() {
@@ -530,7 +590,7 @@ fn what_the_system_does_not_take_back_is_not_taken_for_zero() {
             heap.give_back(object).unwrap();
         }
         assert_eq!(heap.purge(), 0);
-        let object = heap.alloc_zeroed(bin(100_000)).unwrap();
+        let object = heap.alloc_for(bin(100_000), 8, true).unwrap();
         // SAFETY: as above; all bytes are initialised.
         unsafe {
             assert!(core::slice::from_raw_parts(object.as_ptr(), 100_000).iter().all(|b| *b == 0));
