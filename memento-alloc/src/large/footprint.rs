@@ -12,9 +12,11 @@ const KEPT_ANYWAY: usize = 128 << 20;
 const KEPT_SHARE: usize = 8;
 /// How far beyond the level live and kept pages together may go: this share of it, …
 const SLACK_SHARE: usize = 8;
-/// … and half of the level in all, little by little, from so many bytes on: then objects of many sizes would
-/// have huge pages given back and faulted in again, since none of the kept runs is long enough.
+/// … and three quarters of what it is above so many bytes: then objects of many sizes would have huge pages given
+/// back and faulted in again, since none of the kept runs is long enough; …
 const AMPLE_FROM: usize = 16 << 20;
+/// … but no more than this.
+const AMPLE_MAX: usize = 48 << 20;
 /// Each free lowers the level by this share of its bytes.
 const FORGET_SHARE: usize = 64;
 
@@ -47,7 +49,7 @@ impl Level {
     /// its peak hardly rises; and not much for ever of a peak that does not come back.
     pub fn most_kept(&self) -> MostKept {
         let most = KEPT_ANYWAY.max(2 * self.live).max(self.level / KEPT_SHARE);
-        let ample = self.level.saturating_sub(AMPLE_FROM) / 8 * 3;
+        let ample = (self.level.saturating_sub(AMPLE_FROM) / 4 * 3).min(AMPLE_MAX);
         let slack = self.level / SLACK_SHARE + ample;
         let whole = self.level + slack - self.live;
         MostKept { whole: most.min(whole), parts: most.min(whole + slack) }
@@ -166,9 +168,9 @@ mod tests {
         level.rise(16 * MIB);
         assert_eq!(level.most_kept(), MostKept { whole: 2 * MIB, parts: 4 * MIB });
         level.rise(16 * MIB);
-        assert_eq!(level.most_kept(), MostKept { whole: 10 * MIB, parts: 20 * MIB });
+        assert_eq!(level.most_kept(), MostKept { whole: 16 * MIB, parts: 32 * MIB });
         level.fall(16 * MIB);
-        assert!((25 * MIB..=26 * MIB).contains(&level.most_kept().whole));
+        assert!((31 * MIB..=32 * MIB).contains(&level.most_kept().whole));
     }
 
     #[test]

@@ -57,9 +57,10 @@ fn what_is_kept_never_lifts_the_peak_by_much() {
         all[index] = large.allocate(size * MIB, 16, false).unwrap();
         let usage = large.usage();
         live = live.max(usage.bytes);
-        // Of pieces of huge pages twice the half.
-        assert!(usage.bytes + usage.kept_bytes <= 2 * live, "{usage:?}");
-        assert!(usage.peak_bytes <= live + live / 2, "{usage:?}");
+        let slack = live / 8 + (live - 16 * MIB) / 4 * 3;
+        // Of pieces of huge pages twice the slack.
+        assert!(usage.bytes + usage.kept_bytes <= live + 2 * slack, "{usage:?}");
+        assert!(usage.peak_bytes <= live + slack, "{usage:?}");
     }
     // SAFETY: as above.
     all.into_iter().for_each(|a| assert!(unsafe { large.free(a) }));
