@@ -41,7 +41,7 @@ impl PagePolicy {
     /// What is used when nothing is set.
     pub const DEFAULT: Self = Self {
         huge_waste: 25,
-        huge_from: 8 << 20,
+        huge_from: 6 << 20,
         process_bytes: 2 << 20,
         footprint: 0,
         populate: 1,
