@@ -3,7 +3,7 @@
 //! | key | unit | range | default |
 //! | --- | --- | --- | --- |
 //! | `huge_waste` | percent of what was touched | 0–200, 0: no huge pages | 25 |
-//! | `huge_from` | touched bytes from which on a heap gets huge pages anyway | 0–2^40 | 8 MiB |
+//! | `huge_from` | touched bytes from which on a heap gets huge pages anyway | 0–2^40 | 6 MiB |
 //! | `process_bytes` | bytes resident besides the heap | 0–2^40 | 2 MiB |
 //! | `footprint` | bytes that a heap is known to touch | 0–2^40 | 0 |
 //! | `populate` | small pages populated at once | 1–64 | 1 |
