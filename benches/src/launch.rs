@@ -16,25 +16,26 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Runs rows. The suite's only way to the outside, so that the rest can be tested.
-pub trait Launcher {
+pub trait Launcher: Sync {
+    /// Another row comes: how much memory the one before needed is forgotten.
+    fn begin(&mut self);
+
     /// Runs `row` once under `allocator`.
     ///
     /// # Errors
     /// If it could not be run or failed: then its cost says nothing.
-    fn launch(&mut self, row: &Row, allocator: &Allocator) -> Result<Sample>;
+    fn launch(&self, row: &Row, allocator: &Allocator) -> Result<Sample>;
 
     /// Runs `row` once under `allocator` and watches the memory it holds.
     ///
     /// # Errors
     /// As [`Launcher::launch`].
-    fn watch(&mut self, row: &Row, allocator: &Allocator) -> Result<Curve>;
+    fn watch(&self, row: &Row, allocator: &Allocator) -> Result<Curve>;
 }
 
 /// Runs rows through the measuring engine.
 pub struct Engine {
     executor: Isolated,
-    /// The row that it has run so far: how much memory it needs is remembered.
-    row: String,
     memento: PathBuf,
     places: Places,
 }
@@ -44,18 +45,18 @@ impl Engine {
     pub fn new(memento: impl Into<PathBuf>, places: Places) -> Self {
         let memento = memento.into();
         let executor = Isolated::new(&memento, Output::Discard);
-        Self { executor, row: String::new(), memento, places }
+        Self { executor, memento, places }
     }
 }
 
 impl Launcher for Engine {
-    fn launch(&mut self, row: &Row, allocator: &Allocator) -> Result<Sample> {
+    fn begin(&mut self) {
+        self.executor = Isolated::new(&self.memento, Output::Discard);
+    }
+
+    fn launch(&self, row: &Row, allocator: &Allocator) -> Result<Sample> {
         let prepared = Prepared::new(row, allocator, &self.places)?;
-        if self.row != row.name {
-            self.executor = Isolated::new(&self.memento, Output::Discard);
-            self.row.clone_from(&row.name);
-        }
-        let executor = &mut self.executor;
+        let mut executor = self.executor.clone();
         let sample = match &prepared.client {
             None => executor.execute(&prepared.job)?,
             Some(client) => client.beside(|| executor.execute(&prepared.job))?,
@@ -71,7 +72,7 @@ impl Launcher for Engine {
         Ok(sample)
     }
 
-    fn watch(&mut self, row: &Row, allocator: &Allocator) -> Result<Curve> {
+    fn watch(&self, row: &Row, allocator: &Allocator) -> Result<Curve> {
         let prepared = Prepared::new(row, allocator, &self.places)?;
         let watch = || watch::watch(&mut prepared.command(), &watch::Options::default());
         let Watched { exit, curve, .. } = match &prepared.client {

@@ -244,7 +244,12 @@ fn times(summary: &Summary, group: Group) -> Option<Sheet> {
     let line = |row: &&RowSummary| {
         let share = row.row.share.map(|share| format!("{:.0} %", share * 100.0));
         let mut line = vec![
-            format!("{}{}", row.row.name, if row.row.ours { " ∗" } else { "" }),
+            format!(
+                "{}{}{}",
+                row.row.name,
+                if row.row.ours { " ∗" } else { "" },
+                if row.row.at_once { " †" } else { "" }
+            ),
             shown(share),
             row.rounds.to_string(),
             shown(row.cell(SYSTEM).map(|cell| format!("{:.1}", cell.cpu_ms))),
@@ -261,7 +266,7 @@ fn times(summary: &Summary, group: Group) -> Option<Sheet> {
     (!rows.is_empty()).then(|| Sheet {
         heading: format!("CPU time: {group}"),
         meaning: "CPU time ÷ glibc's ± half the 95 % interval. Share: the allocator's part of the instructions \
-                  under glibc. ∗ written for this project.",
+                  under glibc. ∗ written for this project. † all at once on one processor, the others in turns.",
         header,
         lines: rows.iter().map(line).collect(),
     })

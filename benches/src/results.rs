@@ -40,12 +40,22 @@ pub struct Measured {
     pub threads: u32,
     /// The allocator's share of instructions under glibc.
     pub share: Option<f64>,
+    /// Whether all allocators of a round ran at the same time, on one processor.
+    #[serde(default)]
+    pub at_once: bool,
 }
 
 impl From<&Row> for Measured {
     fn from(row: &Row) -> Self {
         let Row { name, group, ours, threads, share, .. } = row;
-        Self { name: name.clone(), group: *group, ours: *ours, threads: *threads, share: *share }
+        Self {
+            name: name.clone(),
+            group: *group,
+            ours: *ours,
+            threads: *threads,
+            share: *share,
+            at_once: false,
+        }
     }
 }
 
@@ -347,7 +357,14 @@ pub(crate) mod tests {
     fn a_row_may_be_described_again_but_not_be_another() {
         let row = |threads, share| {
             let group = Group::Throughput;
-            Line::Row(Measured { name: "a".into(), group, ours: true, threads, share })
+            Line::Row(Measured {
+                name: "a".into(),
+                group,
+                ours: true,
+                threads,
+                share,
+                at_once: false,
+            })
         };
         let mut results = Results::default();
         results.add(row(1, None)).unwrap();

@@ -1,7 +1,7 @@
 //! Runs rows under allocators in turns, and writes down every round.
 //!
 //! Each round runs every allocator once, close together in time, and begins with another one than the round
-//! before. Whether a row gets more rounds is decided by how wide its intervals are, never by what
+//! before; or, of programs of one thread, all of them at once on one processor. Whether a row gets more rounds is decided by how wide its intervals are, never by what
 //! they say.
 
 use crate::allocators::Allocator;
@@ -26,6 +26,8 @@ pub struct Plan {
     pub precision: f64,
     /// Rounds in which programs are watched instead of timed.
     pub watched: usize,
+    /// Whether the allocators of a round run at once, where a row allows it.
+    pub at_once: bool,
 }
 
 /// A run that is under way.
@@ -48,7 +50,10 @@ impl Session<'_> {
     /// # Errors
     /// The first of an execution or of the log. What was written before stays.
     pub fn measure(&mut self, row: &Row, launcher: &mut dyn Launcher) -> Result<()> {
-        self.log.append(&[Line::Row(Measured::from(row))])?;
+        // A server's client would have to wait for its turn, too.
+        let at_once = self.plan.at_once && row.threads == 1 && row.client.is_none();
+        launcher.begin();
+        self.log.append(&[Line::Row(Measured { at_once, ..Measured::from(row) })])?;
         let Self { id, allocators, plan, log, progress } = self;
         let names = allocators.iter().map(|allocator| allocator.name.clone()).collect();
         let mut grid = Grid { allocators: names, rounds: Vec::new() };
@@ -58,20 +63,36 @@ impl Session<'_> {
             max_rounds: plan.max_rounds.max(plan.rounds),
             precision: plan.precision,
         };
-        let run = &mut |turn: Turn| {
+        let measured: &dyn Launcher = launcher;
+        let run = |turn: Turn| {
             let allocator = &allocators[turn.job];
-            progress(&format!("{}, round {}, {}", row.name, turn.round, allocator.name));
-            let sample = launcher
+            let sample = measured
                 .launch(row, allocator)
                 .with_context(|| format!("{} under {}", row.name, allocator.name))?;
             Ok(timed(id, row, allocator, turn, &sample))
         };
-        rounds::in_turns(allocators.len(), &schedule, run, &mut |round| {
+        let complete = &mut |round: Vec<Timed>| {
             log.append(&round.iter().cloned().map(Line::Timed).collect::<Vec<_>>())?;
             grid.rounds.push(round);
             let enough = grid.rounds.len() >= plan.rounds && fair::widest(&grid) <= plan.precision;
             Ok(if enough { Next::Enough } else { Next::More })
-        })?;
+        };
+        progress(&row.name);
+        match at_once {
+            true => rounds::at_once(allocators.len(), &schedule, &run, complete)?,
+            false => rounds::in_turns(
+                allocators.len(),
+                &schedule,
+                &mut |turn| {
+                    progress(&format!(
+                        "{}, round {}, {}",
+                        row.name, turn.round, allocators[turn.job].name
+                    ));
+                    run(turn)
+                },
+                complete,
+            )?,
+        }
         (0..self.plan.watched).try_for_each(|_| self.watch(row, launcher))
     }
 
@@ -116,14 +137,18 @@ mod tests {
     use crate::rows::parse;
     use memento::engine::Exit;
     use memento::engine::watch::{Curve, Look};
+    use std::sync::Mutex;
 
     /// Says what each execution costs, without running anything.
-    struct Fake<F>(Vec<String>, F);
+    struct Fake<F>(Mutex<(Vec<String>, F)>);
 
-    impl<F: FnMut(usize, &str) -> Result<u64>> Launcher for Fake<F> {
-        fn launch(&mut self, _: &Row, allocator: &Allocator) -> Result<Sample> {
-            let cost = (self.1)(self.0.len(), &allocator.name)?;
-            self.0.push(allocator.name.clone());
+    impl<F: FnMut(usize, &str) -> Result<u64> + Send> Launcher for Fake<F> {
+        fn begin(&mut self) {}
+
+        fn launch(&self, _: &Row, allocator: &Allocator) -> Result<Sample> {
+            let (order, cost) = &mut *self.0.lock().unwrap();
+            let cost = cost(order.len(), &allocator.name)?;
+            order.push(allocator.name.clone());
             Ok(Sample {
                 exit: Exit { code: Some(0), signal: None },
                 wall_ns: cost,
@@ -137,7 +162,7 @@ mod tests {
             })
         }
 
-        fn watch(&mut self, _: &Row, _: &Allocator) -> Result<Curve> {
+        fn watch(&self, _: &Row, _: &Allocator) -> Result<Curve> {
             let look = Look { at_ns: 0, cpu_ns: 0, rss_bytes: 2048, anonymous_bytes: 1024 };
             Ok(Curve { looks: vec![look], wall_ns: 1 << 30, cpu_ns: 0 })
         }
@@ -145,7 +170,15 @@ mod tests {
 
     fn measure(
         plan: Plan,
-        cost: impl FnMut(usize, &str) -> Result<u64>,
+        cost: impl FnMut(usize, &str) -> Result<u64> + Send,
+    ) -> (Vec<String>, Results, Result<()>) {
+        measure_row("threads=1", plan, cost)
+    }
+
+    fn measure_row(
+        keys: &str,
+        plan: Plan,
+        cost: impl FnMut(usize, &str) -> Result<u64> + Send,
     ) -> (Vec<String>, Results, Result<()>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let allocator = |name: &str| Allocator {
@@ -155,8 +188,9 @@ mod tests {
             preload: None,
             variable: None,
         };
-        let mut launcher = Fake(Vec::new(), cost);
-        let rows = parse("[[row]]\nname='row'\ngroup='little'\ncommand=['true']").unwrap();
+        let mut launcher = Fake(Mutex::new((Vec::new(), cost)));
+        let text = format!("[[row]]\nname='row'\ngroup='little'\ncommand=['true']\n{keys}");
+        let rows = parse(&text).unwrap();
         let result = Session {
             id: "1".into(),
             allocators: ["a", "b", "c"].map(allocator).into(),
@@ -165,10 +199,12 @@ mod tests {
             progress: &mut |_| {},
         }
         .measure(&rows[0], &mut launcher);
-        (launcher.0, Results::read(&[file.path()]).unwrap(), result)
+        let (order, _) = launcher.0.into_inner().unwrap();
+        (order, Results::read(&[file.path()]).unwrap(), result)
     }
 
-    const PLAN: Plan = Plan { warmup: 1, rounds: 2, max_rounds: 2, precision: 1.0, watched: 1 };
+    const PLAN: Plan =
+        Plan { warmup: 1, rounds: 2, max_rounds: 2, precision: 1.0, watched: 1, at_once: false };
 
     #[test]
     fn rounds_rotate_and_are_written_down() {
@@ -177,6 +213,28 @@ mod tests {
         assert_eq!(order.concat(), "abcbcacab", "a round of warm-up, and two that count");
         assert_eq!((results.timed.len(), results.watched.len()), (6, 3));
         assert_eq!(results.grid("row").unwrap().rounds.len(), 2);
+    }
+
+    #[test]
+    fn programs_of_one_thread_run_at_once_and_others_in_turns() {
+        let at_once = Plan { at_once: true, ..PLAN };
+        let (order, results, result) = measure(at_once, |_, _| Ok(1000));
+        result.unwrap();
+        assert!(results.rows[0].at_once);
+        for round in order.chunks(3) {
+            let mut all = round.to_vec();
+            all.sort_unstable();
+            assert_eq!(all.concat(), "abc");
+        }
+        assert_eq!(results.grid("row").unwrap().rounds.len(), 2);
+        let (order, results, _) = measure_row("threads=2", at_once, |_, _| Ok(1000));
+        assert_eq!(order.concat(), "abcbcacab");
+        assert!(!results.rows[0].at_once);
+        let (_, _, result) = measure(at_once, |_, name| match name {
+            "b" => anyhow::bail!("stopped"),
+            _ => Ok(1000),
+        });
+        assert!(result.is_err());
     }
 
     #[test]

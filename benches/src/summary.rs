@@ -305,6 +305,7 @@ mod tests {
                 ours: false,
                 threads: 1,
                 share: None,
+                at_once: false,
             };
             results.add(Line::Row(row)).unwrap();
             for round in 0..8 {

@@ -102,6 +102,10 @@ struct RunArguments {
     /// Further rounds in which memory is watched over time.
     #[arg(long, default_value_t = 2)]
     watched: usize,
+    /// Runs programs of one thread under all allocators at the same time, on one processor: they see the same
+    /// speed, so that few rounds tell small differences.
+    #[arg(long)]
+    at_once: bool,
     /// Only these allocators; glibc is always there.
     #[arg(long, value_delimiter = ',')]
     allocators: Vec<String>,
@@ -181,6 +185,7 @@ fn run(arguments: &RunArguments) -> Result<()> {
         max_rounds: arguments.max_rounds,
         precision: arguments.precision,
         watched: arguments.watched,
+        at_once: arguments.at_once,
     };
     let mut session = Session { id, allocators, plan, log, progress: &mut progress };
     let mut engine = Engine::new(memento, workshop.places());

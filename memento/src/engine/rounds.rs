@@ -5,10 +5,17 @@
 //! nearly free of the drift. A program also leaves something behind: caches, free memory in one state or
 //! another. So the orders are those of a balanced Latin square (Williams, 1949): over as many rounds as there
 //! are programs, or twice as many if that is odd, each of them follows each other one equally often.
+//!
+//! Closer still are programs that run *at once on one processor* ([`at_once`]): the system lets each have it for a few
+//! milliseconds at a time, so that all see the same speed, and their CPU times differ by what they do. It is for
+//! programs of one thread: those of more would wait for themselves.
 
 use super::sample::{Job, Sample};
 use super::stats::{Paired, paired_ratio};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use std::thread;
 
 /// Runs a job. The engine's only way to the outside, so that its arithmetic can be tested.
 pub trait Executor {
@@ -107,11 +114,59 @@ pub fn in_turns<T>(
     run: &mut dyn FnMut(Turn) -> Result<T>,
     complete: &mut dyn FnMut(Vec<T>) -> Result<Next>,
 ) -> Result<()> {
+    let one_after_the_other =
+        &mut |turns: Vec<Turn>| turns.into_iter().map(&mut *run).collect::<Result<Vec<T>>>();
+    in_rounds(jobs, plan, one_after_the_other, complete)
+}
+
+/// As [`in_turns`], but the jobs of a round are started in its order and then run at the same time, on one processor.
+/// `run` is called by a thread for each, and what it starts inherits the processor.
+///
+/// # Errors
+/// The first of `run` or `complete`; or if no processor can be chosen.
+pub fn at_once<T: Send>(
+    jobs: usize,
+    plan: &Plan,
+    run: &(dyn Fn(Turn) -> Result<T> + Sync),
+    complete: &mut dyn FnMut(Vec<T>) -> Result<Next>,
+) -> Result<()> {
+    let processor = last_processor()?;
+    let together = &mut |turns: Vec<Turn>| {
+        let alone = |turn| {
+            sched_setaffinity(Pid::from_raw(0), &processor).context("cannot choose a processor")?;
+            run(turn)
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                turns.into_iter().map(|turn| scope.spawn(move || alone(turn))).collect();
+            let ended = threads.into_iter().map(|thread| thread.join());
+            ended.map(|result| result.map_err(|_| anyhow!("a thread panicked"))?).collect()
+        })
+    };
+    in_rounds(jobs, plan, together, complete)
+}
+
+/// The last of the processors that this thread may use: the first has most of the system's own work.
+fn last_processor() -> Result<CpuSet> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).context("cannot ask for the processors")?;
+    let last = (0..CpuSet::count()).rev().find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let mut set = CpuSet::new();
+    set.set(last.context("there is no processor")?)?;
+    Ok(set)
+}
+
+/// The rounds: `run` gets the turns of each, in order, and returns what they gave.
+fn in_rounds<T>(
+    jobs: usize,
+    plan: &Plan,
+    run: &mut dyn FnMut(Vec<Turn>) -> Result<Vec<T>>,
+    complete: &mut dyn FnMut(Vec<T>) -> Result<Next>,
+) -> Result<()> {
     for round in 0..plan.warmup + plan.max_rounds {
+        let turns = (0..jobs).map(|turn| Turn { round, turn, job: job_at(jobs, round, turn) });
         let mut results: Vec<Option<T>> = (0..jobs).map(|_| None).collect();
-        for turn in 0..jobs {
-            let job = job_at(jobs, round, turn);
-            results[job] = Some(run(Turn { round, turn, job })?);
+        for (turn, result) in run(turns.clone().collect())?.into_iter().enumerate() {
+            results[job_at(jobs, round, turn)] = Some(result);
         }
         let results = results.into_iter().flatten().collect();
         if round >= plan.warmup && complete(results)? == Next::Enough {
@@ -223,6 +278,36 @@ mod tests {
         assert_eq!(series.rounds.len(), 3);
         // Run 0 was the warm-up.
         assert_eq!(series.column(2, |s| s.wall_ns), [22.0, 23.0, 24.0]);
+    }
+
+    #[test]
+    fn jobs_at_once_are_all_there_together_on_one_processor() {
+        let all = std::sync::Barrier::new(3);
+        let run = |turn: Turn| {
+            // Nobody goes on before all have come.
+            all.wait();
+            let set = sched_getaffinity(Pid::from_raw(0))?;
+            let processors = (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false));
+            ensure!(turn.round < 3, "stopped");
+            Ok((turn, processors.collect::<Vec<_>>()))
+        };
+        let plan = Plan { warmup: 1, min_rounds: 2, max_rounds: 9, precision: 0.0 };
+        let before = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        let mut rounds = Vec::new();
+        let result = at_once(3, &plan, &run, &mut |round| {
+            rounds.push(round);
+            Ok(Next::More)
+        });
+        assert_eq!(result.unwrap_err().to_string(), "stopped");
+        assert_eq!(rounds.len(), 2, "one was warm-up, and the last failed");
+        for round in rounds {
+            let one = round[0].1.clone();
+            assert_eq!(one.len(), 1);
+            for (job, (turn, processors)) in round.into_iter().enumerate() {
+                assert_eq!((turn.job, processors), (job, one.clone()));
+            }
+        }
+        assert_eq!(sched_getaffinity(Pid::from_raw(0)).unwrap(), before, "the caller is as it was");
     }
 
     #[test]
