@@ -481,12 +481,14 @@ fn a_thread_may_have_several_slots() {
 }
 
 /// Linux, until it is told to refuse commits of some size and more.
+#[cfg_attr(miri, expect(dead_code, reason = "its tests need the real system"))]
 #[derive(Debug)]
 struct Refusing {
     os: Linux,
     commits_from: AtomicUsize,
 }
 
+#[cfg_attr(miri, expect(dead_code, reason = "as above"))]
 impl Refusing {
     fn soft() -> Soft<Self> {
         Soft::new(Self { os: Linux, commits_from: AtomicUsize::new(usize::MAX) })
