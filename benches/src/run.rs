@@ -1,8 +1,8 @@
 //! Runs rows under allocators in turns, and writes down every round.
 //!
 //! Each round runs every allocator once, close together in time, and begins with another one than the round
-//! before; or, of programs of one thread, all of them at once on one processor. Whether a row gets more rounds is decided by how wide its intervals are, never by what
-//! they say.
+//! before; or, of programs of one thread, all of them at once on one processor. Whether a row gets more rounds is
+//! decided by how wide its intervals are, never by what they say.
 
 use crate::allocators::Allocator;
 use crate::fair;

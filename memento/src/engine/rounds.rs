@@ -164,8 +164,9 @@ fn in_rounds<T>(
 ) -> Result<()> {
     for round in 0..plan.warmup + plan.max_rounds {
         let turns = (0..jobs).map(|turn| Turn { round, turn, job: job_at(jobs, round, turn) });
+        let ended = run(turns.collect())?;
         let mut results: Vec<Option<T>> = (0..jobs).map(|_| None).collect();
-        for (turn, result) in run(turns.clone().collect())?.into_iter().enumerate() {
+        for (turn, result) in ended.into_iter().enumerate() {
             results[job_at(jobs, round, turn)] = Some(result);
         }
         let results = results.into_iter().flatten().collect();
