@@ -2,6 +2,9 @@
 //! nobody else's allocations are in the numbers.
 #![cfg(not(miri))]
 
+mod common;
+
+use common::resident;
 use memento_alloc::Memento;
 use std::sync::{Mutex, mpsc};
 use std::thread;
@@ -27,14 +30,6 @@ fn memory_is_bounded_when_one_thread_allocates_and_another_frees() {
     assert!(after < before + (8 << 20), "{before} → {after}");
 }
 
-/// Resident bytes of this process, as the kernel counts them.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    // SAFETY: sysconf has no preconditions.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * page
-}
-
 #[test]
 fn zeroed_memory_does_not_touch_fresh_pages() {
     let _turn = TURN.lock().unwrap();
@@ -46,18 +41,4 @@ fn zeroed_memory_does_not_touch_fresh_pages() {
     assert!(after < before + (4 << 20), "{before} → {after}");
     assert!(large.iter().step_by(4096).all(|b| *b == 0));
     assert!(medium.iter().flatten().step_by(4096).all(|b| *b == 0));
-}
-
-#[test]
-fn purge_gives_a_peak_back() {
-    let _turn = TURN.lock().unwrap();
-    let before = resident();
-    let peak: Vec<Vec<u8>> = (0..100_000).map(|i| vec![1u8; 100 + i % 900]).collect();
-    let large = vec![1u8; 20 << 20];
-    let high = resident();
-    assert!(high > before + (60 << 20));
-    drop((peak, large));
-    ALLOCATOR.purge();
-    let low = resident();
-    assert!(low < before + (4 << 20), "{before} → {high} → {low}");
 }

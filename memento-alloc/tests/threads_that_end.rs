@@ -1,20 +1,15 @@
 //! Threads that end and are followed by none. A program of its own, so that no heap is left from before.
 #![cfg(not(miri))]
 
+mod common;
+
+use common::resident;
 use memento_alloc::Memento;
 use std::sync::Barrier;
 use std::thread;
 
 #[global_allocator]
 static ALLOCATOR: Memento = Memento::new();
-
-/// Resident bytes of this process, as the kernel counts them.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    // SAFETY: sysconf has no preconditions.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * page
-}
 
 /// The threads of the test.
 static ALL_WORK: Barrier = Barrier::new(8);
