@@ -196,6 +196,13 @@ impl Results {
                 Some(known) => {
                     let is_same = known.ours == row.ours && known.threads == row.threads;
                     ensure!(is_same, "{} was another row before", row.name);
+                    // Wall clocks differ: what an allocator does after a while it does at another point.
+                    let alike = known.at_once == row.at_once;
+                    ensure!(
+                        alike,
+                        "{} was measured at once in one run and in turns in another",
+                        row.name
+                    );
                     *known = row;
                 }
                 None => self.rows.push(row),
@@ -355,21 +362,16 @@ pub(crate) mod tests {
 
     #[test]
     fn a_row_may_be_described_again_but_not_be_another() {
-        let row = |threads, share| {
+        let described = |threads, share, at_once| {
             let group = Group::Throughput;
-            Line::Row(Measured {
-                name: "a".into(),
-                group,
-                ours: true,
-                threads,
-                share,
-                at_once: false,
-            })
+            Line::Row(Measured { name: "a".into(), group, ours: true, threads, share, at_once })
         };
+        let row = |threads, share| described(threads, share, false);
         let mut results = Results::default();
         results.add(row(1, None)).unwrap();
         results.add(row(1, Some(0.4))).unwrap();
         assert_eq!((results.rows.len(), results.rows[0].share), (1, Some(0.4)));
         assert!(results.add(row(2, Some(0.4))).is_err());
+        assert!(results.add(described(1, Some(0.4), true)).is_err());
     }
 }

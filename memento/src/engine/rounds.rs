@@ -8,7 +8,9 @@
 //!
 //! Closer still are programs that run *at once on one processor* ([`at_once`]): the system lets each have it for a few
 //! milliseconds at a time, so that all see the same speed, and their CPU times differ by what they do. It is for
-//! programs of one thread: those of more would wait for themselves.
+//! programs of one thread: those of more would wait for themselves. Wall time passes as many times faster for them as there
+//! are programs, so what depends on it is not as alone: an allocator that gives back what was not used for some
+//! milliseconds gives back more.
 
 use super::sample::{Job, Sample};
 use super::stats::{Paired, paired_ratio};
