@@ -2,9 +2,9 @@
 //!
 //! | key | unit | range | default |
 //! | --- | --- | --- | --- |
-//! | `huge_waste` | percent of what was touched | 0–200, 0: no huge pages | 25 |
+//! | `huge_waste` | percent of what is resident | 0–200, 0: no huge pages | 25 |
+//! | `huge_after` | percent of 2 MiB that are in use before they become a huge page | 0–50 | 25 |
 //! | `huge_from` | touched bytes from which on a heap gets huge pages anyway | 0–2^40 | 6 MiB |
-//! | `process_bytes` | bytes resident besides the heap | 0–2^40 | 2 MiB |
 //! | `footprint` | bytes that a heap is known to touch | 0–2^40 | 0 |
 //! | `populate` | small pages populated at once | 1–64 | 1 |
 //! | `kept` | bytes that the heaps of ended threads keep at most | 0–2^40 | 2^40 |
@@ -21,7 +21,8 @@ pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
     const BYTES_MAX: u64 = 1 << 40;
     let range = match key {
         "huge_waste" => 0..=200,
-        "huge_from" | "process_bytes" | "footprint" | "kept" => 0..=BYTES_MAX,
+        "huge_after" => 0..=50,
+        "huge_from" | "footprint" | "kept" => 0..=BYTES_MAX,
         "populate" => 1..=64,
         _ => return Outcome::UnknownKey,
     };
@@ -30,8 +31,8 @@ pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
     };
     match key {
         "huge_waste" => policy.huge_waste = number as u8,
+        "huge_after" => policy.huge_after = number as u8,
         "huge_from" => policy.huge_from = number as usize,
-        "process_bytes" => policy.process_bytes = number as usize,
         "footprint" => policy.footprint = number as usize,
         "kept" => policy.kept = number as usize,
         _ => policy.populate = number as u8,
@@ -43,8 +44,8 @@ pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
 pub fn values(policy: PagePolicy) -> [(&'static str, u64); 6] {
     [
         ("huge_waste", policy.huge_waste.into()),
+        ("huge_after", policy.huge_after.into()),
         ("huge_from", policy.huge_from as u64),
-        ("process_bytes", policy.process_bytes as u64),
         ("footprint", policy.footprint as u64),
         ("populate", policy.populate.into()),
         ("kept", policy.kept as u64),
@@ -122,8 +123,8 @@ mod tests {
         let mut policy = PagePolicy::DEFAULT;
         let numbers = [
             (30, 201),
+            (40, 51),
             (1 << 23, (1 << 40) + 2),
-            (1 << 20, (1 << 40) + 1),
             (1 << 30, u64::MAX),
             (16, 0),
             (1 << 22, (1 << 40) + 1),
@@ -136,6 +137,6 @@ mod tests {
         }
         assert_eq!(set(&mut policy, "huge", "1"), Outcome::UnknownKey);
         let got = values(policy).map(|(_, value)| value);
-        assert_eq!(got, [30, 1 << 23, 1 << 20, 1 << 30, 16, 1 << 22]);
+        assert_eq!(got, [30, 40, 1 << 23, 1 << 30, 16, 1 << 22]);
     }
 }

@@ -30,6 +30,8 @@ pub struct Fake {
     looks: AtomicUsize,
     /// Decommits fail, as they do for locked pages.
     refuse_decommits: AtomicBool,
+    /// What the process has resident, as it says; 0 if it does not.
+    resident: AtomicUsize,
     /// It has huge pages where they are asked for.
     has_huge_pages: AtomicBool,
     /// Advised and collapsed ranges so far: bytes from the start of their reservation.
@@ -74,6 +76,11 @@ impl Fake {
     /// Reservations of more than `bytes` fail from now on.
     pub fn limit_reservations(&self, bytes: usize) {
         self.reserve_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Tells from now on that the process has so many bytes resident.
+    pub fn tell_resident(&self, bytes: usize) {
+        self.resident.store(bytes, Ordering::Relaxed);
     }
 
     /// Has time pass.
@@ -154,6 +161,10 @@ unsafe impl Os for Fake {
             self.commits_left.store(left - 1, Ordering::Relaxed);
         }
         true
+    }
+
+    fn resident(&self) -> Option<usize> {
+        Some(self.resident.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     fn huge_pages(&self) -> HugePages {

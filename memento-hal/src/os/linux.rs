@@ -1,6 +1,7 @@
 //! Linux: `mmap`, `mprotect`, `madvise`.
 
 use super::{HugePages, Os};
+use core::ffi::CStr;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -17,25 +18,31 @@ const HUGE_BYTES: usize = 2 << 20;
 /// A [`HugePages`], or 0 until first asked.
 static HUGE_PAGES: AtomicU8 = AtomicU8::new(0);
 
-/// Reads the host's setting. Without one, as in a container that hides it, nothing is lost by asking:
-/// a kernel without huge pages refuses.
+/// Reads a short file of the kernel's. System calls, since other libraries may replace what the C library has for it,
+/// and since an allocation is no place to cancel a thread. The descriptor is closed at once.
 #[cold]
-fn read_huge_pages() -> HugePages {
-    let mut text = [0u8; 64];
-    // SAFETY: a path that ends with zero, and a buffer of the length given. System calls, since other
-    // libraries may replace what the C library has for it. The descriptor is closed at once.
+fn read_file<'a>(path: &CStr, text: &'a mut [u8]) -> Option<&'a [u8]> {
+    // SAFETY: a path that ends with zero, and a buffer of the length given.
     let length = unsafe {
-        let path = c"/sys/kernel/mm/transparent_hugepage/enabled".as_ptr();
         let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        let file = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags);
+        let file = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags);
         if file < 0 {
-            return HugePages::Advised;
+            return None;
         }
         let length = libc::syscall(libc::SYS_read, file, text.as_mut_ptr(), text.len());
         libc::syscall(libc::SYS_close, file);
         length
     };
-    let text = &text[..usize::try_from(length).unwrap_or(0)];
+    text.get(..usize::try_from(length).ok()?)
+}
+
+/// Reads the host's setting. Without one, as in a container that hides it, nothing is lost by asking:
+/// a kernel without huge pages refuses.
+#[cold]
+fn read_huge_pages() -> HugePages {
+    let mut text = [0u8; 64];
+    let text = read_file(c"/sys/kernel/mm/transparent_hugepage/enabled", &mut text);
+    let text = text.unwrap_or_default();
     let chosen = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
     if chosen(b"[never]") {
         HugePages::Never
@@ -190,6 +197,15 @@ unsafe impl Os for Linux {
         unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_POPULATE_WRITE) };
     }
 
+    fn resident(&self) -> Option<usize> {
+        let mut text = [0u8; 128];
+        let text = read_file(c"/proc/self/statm", &mut text)?;
+        // Pages: of the address space, resident, and more.
+        let pages = text.split(|byte| *byte == b' ').nth(1)?;
+        let pages: usize = str::from_utf8(pages).ok()?.parse().ok()?;
+        pages.checked_mul(self.page_bytes())
+    }
+
     fn huge_pages(&self) -> HugePages {
         // Relaxed: the value is about the same whoever writes it.
         match HUGE_PAGES.load(Ordering::Relaxed) {
@@ -251,6 +267,22 @@ mod tests {
         };
         assert_eq!(Linux.huge_pages(), want);
         assert_eq!(Linux.huge_pages(), want);
+    }
+
+    #[test]
+    fn what_is_resident_grows_by_what_is_touched() {
+        let os = Linux;
+        let bytes = 64 << 20;
+        let at = os.map(bytes, os.page_bytes()).unwrap();
+        let before = os.resident().unwrap();
+        // SAFETY: the range was just mapped by `os` and is used by this test alone.
+        unsafe {
+            os.populate(at, bytes);
+            // The kernel's numbers lag by some pages for each processor; other tests have little.
+            let grown = os.resident().unwrap() - before;
+            assert!((bytes / 2..bytes * 3 / 2).contains(&grown), "{grown}");
+            os.release(at, bytes);
+        }
     }
 
     #[test]

@@ -106,6 +106,11 @@ pub unsafe trait Os: Sync {
     /// The range is committed.
     unsafe fn populate(&self, start: NonNull<u8>, bytes: usize);
 
+    /// Bytes that the process has resident now, about; `None` if that is not known.
+    fn resident(&self) -> Option<usize> {
+        None
+    }
+
     /// What the host does about huge pages.
     fn huge_pages(&self) -> HugePages {
         HugePages::Never

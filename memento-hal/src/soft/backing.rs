@@ -1,9 +1,9 @@
 //! What backs a heap's memory: pages one by one, as the program touches them, or huge pages.
 //!
 //! A huge page costs the time of some thirty to a hundred small ones and replaces 512, but all of it
-//! is resident from its first byte on. So a *chunk*, 2 MiB of a heap, gets one when the heap, were it
-//! resident to the chunk's last byte, would not be larger than what the program has surely touched by
-//! more than a bounded share, or once it is large ([`PagePolicy`]). The question is asked whenever a block is added: before
+//! is resident from its first byte on. So a *chunk*, 2 MiB of a heap, gets one when part of it is in use and what
+//! it would waste is a bounded share of what the process has resident, or once the heap is large
+//! ([`PagePolicy`]). The question is asked whenever a block is added: before
 //! the chunk's first block the system is told in advance, later it is asked to collapse what is there.
 //!
 //! Must not know: objects, bins, lists.
@@ -17,18 +17,21 @@ use crate::sync::{AtomicU8, AtomicUsize, Ordering};
 use core::ptr::NonNull;
 
 const GRANULES_PER_HUGE: Granule = (HUGE_BYTES >> GRANULE_SHIFT) as Granule;
+/// What a process has resident besides a heap, at least: the rule's where the system does not tell.
+const BESIDES: usize = 2 << 20;
 
 /// When pages are backed by what. Set before the first allocation, or at any time for what comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PagePolicy {
-    /// How much larger than what was touched a heap may become by huge pages, in percent of what was
-    /// touched; 0: no huge pages. The default was chosen from the plot in `benches/results`.
+    /// How much larger a heap may become by huge pages, in percent of what the process has resident; with several
+    /// heaps, of a heap's share of that. 0: no huge pages. The default was chosen from the plot in `benches/results`.
     pub huge_waste: u8,
-    /// From so many touched bytes on a heap gets huge pages however much larger they make it: what has
+    /// How much of a chunk must be in use before it becomes a huge page, in percent: programs that end soon after
+    /// a chunk began are spared its rest.
+    pub huge_after: u8,
+    /// From so many touched bytes on a heap gets huge pages at once and however much larger they make it: what has
     /// grown so far goes on growing, and a chunk is a small part of it.
     pub huge_from: usize,
-    /// Bytes that the process has resident besides its heap, about: they count as touched.
-    pub process_bytes: usize,
     /// Bytes that each heap is known to touch, from an earlier run: they count as touched.
     pub footprint: usize,
     /// Pages that are populated at once where small pages are touched first: 1 leaves it to faults.
@@ -41,19 +44,30 @@ impl PagePolicy {
     /// What is used when nothing is set.
     pub const DEFAULT: Self = Self {
         huge_waste: 25,
+        huge_after: 25,
         huge_from: 6 << 20,
-        process_bytes: 2 << 20,
         footprint: 0,
         populate: 1,
         kept: 1 << 40,
     };
 
-    /// Whether a heap with `touched` bytes may be resident up to `end` bytes.
-    fn allows(&self, end: usize, touched: usize) -> bool {
-        let sure = touched.max(self.footprint) + self.process_bytes;
-        self.huge_waste != 0
-            && (touched >= self.huge_from
-                || end + self.process_bytes <= sure + sure * usize::from(self.huge_waste) / 100)
+    /// Whether the chunk that ends at byte `end` of a heap may become a huge page when the heap is in use up to `used`
+    /// and `touched` bytes of it were touched for certain. `share` is asked for what the process has resident for each
+    /// heap, if that decides.
+    fn allows(
+        &self,
+        end: usize,
+        used: usize,
+        touched: usize,
+        share: impl FnOnce() -> usize,
+    ) -> bool {
+        if self.huge_waste == 0 || touched >= self.huge_from {
+            return self.huge_waste != 0;
+        }
+        let part = used.max(self.footprint).saturating_sub(end - HUGE_BYTES);
+        let waste = end.saturating_sub(touched.max(self.footprint));
+        part * 100 >= usize::from(self.huge_after) * HUGE_BYTES
+            && waste <= share() / 100 * usize::from(self.huge_waste)
     }
 }
 
@@ -67,8 +81,8 @@ impl Default for PagePolicy {
 #[derive(Debug)]
 pub(super) struct PolicyCell {
     huge_waste: AtomicU8,
+    huge_after: AtomicU8,
     huge_from: AtomicUsize,
-    process_bytes: AtomicUsize,
     footprint: AtomicUsize,
     populate: AtomicU8,
     kept: AtomicUsize,
@@ -79,8 +93,8 @@ impl PolicyCell {
     pub(super) const fn new(policy: PagePolicy) -> Self {
         Self {
             huge_waste: AtomicU8::new(policy.huge_waste),
+            huge_after: AtomicU8::new(policy.huge_after),
             huge_from: AtomicUsize::new(policy.huge_from),
-            process_bytes: AtomicUsize::new(policy.process_bytes),
             footprint: AtomicUsize::new(policy.footprint),
             populate: AtomicU8::new(policy.populate),
             kept: AtomicUsize::new(policy.kept),
@@ -89,8 +103,8 @@ impl PolicyCell {
 
     pub(super) fn set(&self, policy: PagePolicy) {
         self.huge_waste.store(policy.huge_waste, Ordering::Relaxed);
+        self.huge_after.store(policy.huge_after, Ordering::Relaxed);
         self.huge_from.store(policy.huge_from, Ordering::Relaxed);
-        self.process_bytes.store(policy.process_bytes, Ordering::Relaxed);
         self.footprint.store(policy.footprint, Ordering::Relaxed);
         self.populate.store(policy.populate, Ordering::Relaxed);
         self.kept.store(policy.kept, Ordering::Relaxed);
@@ -99,8 +113,8 @@ impl PolicyCell {
     pub(super) fn get(&self) -> PagePolicy {
         PagePolicy {
             huge_waste: self.huge_waste.load(Ordering::Relaxed),
+            huge_after: self.huge_after.load(Ordering::Relaxed),
             huge_from: self.huge_from.load(Ordering::Relaxed),
-            process_bytes: self.process_bytes.load(Ordering::Relaxed),
             footprint: self.footprint.load(Ordering::Relaxed),
             populate: self.populate.load(Ordering::Relaxed),
             kept: self.kept.load(Ordering::Relaxed),
@@ -129,6 +143,19 @@ impl<O: Os> Heap<O> {
         unsafe { os.populate(NonNull::new_unchecked(start.wrapping_sub(within)), bytes) };
     }
 
+    /// Whether the policy allows that the chunk that ends at granule `end` becomes a huge page, now that the heap is in
+    /// use up to granule `used`.
+    fn allows_huge(&self, end: Granule, used: Granule) -> bool {
+        let bytes = |granules: Granule| (granules as usize) << GRANULE_SHIFT;
+        let region = self.region();
+        region.policy().allows(bytes(end), bytes(used), self.touched, || {
+            match region.os().resident() {
+                Some(resident) => resident / region.heaps(),
+                None => self.touched + BESIDES,
+            }
+        })
+    }
+
     /// Decides about the chunk of the block that starts at granule `first` and is to be added next.
     pub(super) fn back_block(&mut self, first: Granule) {
         if first < self.backed {
@@ -140,22 +167,14 @@ impl<O: Os> Heap<O> {
         if first - chunk > GRANULES_PER_HUGE / 2 || end > self.granules_max {
             return;
         }
-        let policy = self.region().policy();
-        if !policy.allows((end as usize) << GRANULE_SHIFT, self.touched) {
-            return;
-        }
-        let os = self.region().os();
-        let advise = match os.huge_pages() {
-            HugePages::Never => false,
-            // The system uses them wherever a mapping covers 2 MiB, as it will.
-            HugePages::Always => first == chunk,
-            HugePages::Advised => true,
-        };
-        if !advise || !self.commit_for(end, Step::Exact) {
-            self.backed = end;
+        if !self.allows_huge(end, first) {
             return;
         }
         self.backed = end;
+        let none = self.region().os().huge_pages() == HugePages::Never;
+        if none || !self.commit_for(end, Step::Exact) {
+            return;
+        }
         self.huge_end = end;
         self.mark_huge(chunk, first, true);
         let offset = OBJECTS_OFFSET + ((chunk as usize) << GRANULE_SHIFT);
@@ -198,10 +217,7 @@ impl<O: Os> Heap<O> {
                 let start = NonNull::new_unchecked(self.slot().add(offset));
                 if huge && clean && !all {
                     os.refuse_huge(start, HUGE_BYTES);
-                } else if !huge
-                    && all
-                    && self.region().policy().allows((end as usize) << GRANULE_SHIFT, self.touched)
-                {
+                } else if !huge && all && self.allows_huge(end, end) {
                     os.advise_huge(start, HUGE_BYTES);
                 } else {
                     continue;
@@ -232,23 +248,29 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// The chunks, by number, that became huge pages while a heap grew to 12 MiB of objects.
-    fn grown(policy: PagePolicy, huge_pages: bool) -> Vec<(Huge, usize)> {
+    /// A system that has huge pages, or none.
+    fn system(huge_pages: bool) -> Fake {
         let os = Fake::new();
-        os.limit_reservations(64 * MIB);
+        os.limit_reservations(128 * MIB);
         if huge_pages {
             os.offer_huge_pages();
         }
+        os
+    }
+
+    /// The chunks, by number, that became huge pages while one of some heaps grew to 12 MiB of objects.
+    fn grown(policy: PagePolicy, os: Fake, others: usize) -> Vec<(Huge, usize)> {
         let soft = Soft::new(os);
         soft.set_page_policy(policy);
         let heap = soft.attach().unwrap();
+        let others: Vec<_> = (0..others).map(|_| soft.attach().unwrap()).collect();
         let bin = Bin::for_request(MIB / 16, 16).unwrap();
         for _ in 0..12 * 16 {
             // SAFETY: attached to this test.
             unsafe { (*heap.as_ptr()).alloc(bin).unwrap() };
         }
         // SAFETY: attached above, not used afterwards.
-        unsafe { soft.detach(heap) };
+        unsafe { others.into_iter().chain([heap]).for_each(|heap| soft.detach(heap)) };
         let ranges = soft.region().os().huge_ranges();
         ranges.into_iter().map(|(how, at)| (how, (at - OBJECTS_OFFSET) / HUGE_BYTES)).collect()
     }
@@ -256,37 +278,50 @@ mod tests {
     #[test]
     fn chunks_are_collapsed_first_and_advised_once_that_wastes_little() {
         use Huge::{Advised, Collapsed};
-        let got = grown(PagePolicy::DEFAULT, true);
+        let got = grown(PagePolicy::DEFAULT, system(true), 0);
         assert_eq!(got, [(Collapsed, 1), (Collapsed, 2), (Advised, 3), (Advised, 4), (Advised, 5)]);
         let known = PagePolicy { footprint: 8 * MIB, ..PagePolicy::DEFAULT };
-        let got = grown(known, true);
-        assert_eq!(got, (0..6).map(|chunk| (Advised, chunk)).collect::<Vec<_>>());
-        assert_eq!(grown(PagePolicy { huge_waste: 0, ..known }, true), []);
-        assert_eq!(grown(known, false), []);
+        let all = (0..6).map(|chunk| (Advised, chunk)).collect::<Vec<_>>();
+        assert_eq!(grown(known, system(true), 0), all);
+        assert_eq!(grown(PagePolicy { huge_from: 0, ..known }, system(true), 0), all);
+        assert_eq!(grown(PagePolicy { huge_waste: 0, ..known }, system(true), 0), []);
+        assert_eq!(grown(known, system(false), 0), []);
     }
 
     #[test]
-    fn a_small_heap_never_outgrows_what_was_touched_by_more_than_the_share() {
+    fn what_the_process_has_resident_decides_and_its_heaps_share_it() {
+        use Huge::{Advised, Collapsed};
+        let late = [(Advised, 3), (Advised, 4), (Advised, 5)];
+        let early = [(Collapsed, 0), (Collapsed, 1), (Collapsed, 2)];
+        let grown = |resident: usize, others: usize| {
+            let os = system(true);
+            os.tell_resident(resident);
+            grown(PagePolicy::DEFAULT, os, others)
+        };
+        // A quarter of the first chunk in use, three quarters wasted: a quarter of 6 MiB and a little.
+        assert_eq!(grown(6 * MIB + MIB / 4, 0), [&early[..], &late].concat());
+        // Half of each: a quarter of 4 MiB and a little; and less than that.
+        assert_eq!(grown(4 * MIB + MIB / 4, 0), [&early[..], &late].concat());
+        assert_eq!(grown(4 * MIB - MIB / 4, 0), late);
+        assert_eq!(grown(12 * MIB + MIB / 4, 2), [&early[..], &late].concat());
+        assert_eq!(grown(12 * MIB - MIB / 4, 2), late);
+    }
+
+    #[test]
+    fn a_chunk_is_allowed_when_part_of_it_is_in_use_and_its_rest_is_little() {
         let policy = PagePolicy::DEFAULT;
-        // The first chunk of a small program never; the fourth as soon as three are full, and from then on all.
-        assert!(!policy.allows(2 * MIB, 0));
-        assert!(!policy.allows(4 * MIB, 2 * MIB));
-        assert!(policy.allows(4 * MIB, 3 * MIB));
-        assert!(!policy.allows(8 * MIB, 6 * MIB - 1));
-        assert!(policy.allows(8 * MIB, 6 * MIB));
-        assert!(!policy.allows(16 * MIB, 6 * MIB - 1));
-        assert!(policy.allows(16 * MIB, 6 * MIB));
-        let step = if cfg!(miri) { 31 * MIB } else { MIB / 8 };
-        for touched in (0..200 * MIB).step_by(step) {
-            for end in (touched..touched + 60 * MIB).step_by(step) {
-                let resident = (end + policy.process_bytes) as f64;
-                let least = (touched + policy.process_bytes) as f64;
-                let large = touched >= policy.huge_from;
-                assert_eq!(
-                    policy.allows(end, touched),
-                    large || resident <= 1.25 * least,
-                    "{end} {touched}"
-                );
+        let step = if cfg!(miri) { MIB } else { MIB / 8 };
+        for share in [1, 3, 5, 7, 9, 40].map(|mib| mib * MIB + 1000) {
+            for end in (HUGE_BYTES..8 * MIB).step_by(HUGE_BYTES) {
+                for used in (end - HUGE_BYTES..=end).step_by(step) {
+                    for touched in [used, used - used / 5] {
+                        let got = policy.allows(end, used, touched, || share);
+                        let part = used >= end - HUGE_BYTES + HUGE_BYTES / 4;
+                        let little = (end - touched) as f64 <= 0.25 * share as f64;
+                        let due = touched >= policy.huge_from || part && little;
+                        assert_eq!(got, due, "{share} {end} {used} {touched}");
+                    }
+                }
             }
         }
     }
@@ -336,8 +371,9 @@ mod tests {
     #[test]
     fn a_known_footprint_counts_as_touched_and_zero_waste_means_none() {
         let known = PagePolicy { footprint: 6 * MIB, ..PagePolicy::DEFAULT };
-        assert!(known.allows(2 * MIB, 0) && known.allows(8 * MIB, 0) && !known.allows(10 * MIB, 0));
+        let allows = |end: usize| known.allows(end, end - HUGE_BYTES, 0, || MIB);
+        assert!(allows(2 * MIB) && allows(6 * MIB) && !allows(8 * MIB));
         let none = PagePolicy { huge_waste: 0, footprint: 1 << 40, ..PagePolicy::DEFAULT };
-        assert!(!none.allows(2 * MIB, 100 * MIB));
+        assert!(!none.allows(2 * MIB, 2 * MIB, 100 * MIB, || 100 * MIB));
     }
 }

@@ -174,6 +174,12 @@ impl<O: Os> Region<O> {
         self.kept.set_most(policy.kept);
     }
 
+    /// How many heaps there are, with those that wait for a thread; at least 1.
+    pub fn heaps(&self) -> usize {
+        // Relaxed: the number gives nothing but itself.
+        self.slots.load(Ordering::Relaxed).max(1) as usize
+    }
+
     /// Whether the address lies in the region.
     #[inline]
     pub fn contains(&self, address: usize) -> bool {

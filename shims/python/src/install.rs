@@ -58,22 +58,12 @@ pub(crate) fn arenas_before() -> Option<ArenaAllocator> {
     outcome().arenas_before
 }
 
-/// What backs the memory of a program with one thread. An interpreter has some 7 MB resident besides its
-/// heap, and a heap that has outgrown what the start fills goes on growing; the values were chosen by
-/// the functions of `benches/functions`: see DESIGN.md, "Python".
-const ALONE: PagePolicy = PagePolicy {
-    huge_waste: 22,
-    huge_from: 2_600_000,
-    process_bytes: 7_000_000,
-    ..PagePolicy::DEFAULT
-};
-/// The same for its start, which is known to touch most of its first 2 MiB.
-const AT_START: PagePolicy = PagePolicy { footprint: 1_600_000, ..ALONE };
-/// The same with threads, whose heaps share one process: nothing is resident besides each of them. Threads of Python take
-/// turns, so that what all of them keep of a burst is many times what one works with: a server with a thread for each of 8
-/// connections held 1.7 times stock's for ever after, by heaps of 2.5 MiB.
-static WITH_OTHERS: PagePolicy =
-    PagePolicy { huge_waste: 80, process_bytes: 0, kept: 4 << 20, ..PagePolicy::DEFAULT };
+/// What backs the first memory: an interpreter touches most of its first 2 MiB before it runs a script.
+const AT_START: PagePolicy = PagePolicy { huge_from: 0, ..PagePolicy::DEFAULT };
+/// The policy once there are threads, which take turns in Python, so that what all of them keep of a burst is many times
+/// what one works with: a server with a thread for each of 8 connections held 1.7 times stock's for ever after, by heaps
+/// of 2.5 MiB.
+static WITH_OTHERS: PagePolicy = PagePolicy { kept: 4 << 20, ..PagePolicy::DEFAULT };
 
 /// The one function that the loader calls. It must not allocate more than it has to: the process may
 /// be none of Python's.
@@ -137,7 +127,7 @@ fn install(
                     return None;
                 }
             }
-            HEAP.begin(AT_START, ALONE, &WITH_OTHERS);
+            HEAP.begin(AT_START, PagePolicy::DEFAULT, &WITH_OTHERS);
             let served = if outcome.counted { COUNTED } else { SERVED };
             // SAFETY: `domains` keeps the contract, and knows who served before.
             unsafe {
