@@ -2,8 +2,8 @@
 //!
 //! A huge page costs the time of some thirty to a hundred small ones and replaces 512, but all of it
 //! is resident from its first byte on. So a *chunk*, 2 MiB of a heap, gets one when part of it is in use and what
-//! it would waste is a bounded share of what the process has resident, or once the heap is large
-//! ([`PagePolicy`]). The question is asked whenever a block is added: before
+//! it would waste is a bounded share of what the process has resident, the smaller the younger the heap, or once
+//! the heap is large ([`PagePolicy`]). The question is asked whenever a block is added: before
 //! the chunk's first block the system is told in advance, later it is asked to collapse what is there.
 //!
 //! Must not know: objects, bins, lists.
@@ -17,6 +17,8 @@ use crate::sync::{AtomicU8, AtomicUsize, Ordering};
 use core::ptr::NonNull;
 
 const GRANULES_PER_HUGE: Granule = (HUGE_BYTES >> GRANULE_SHIFT) as Granule;
+/// The steps in which a young heap is trusted with more.
+const AGES_BYTES: usize = 64 * 1024;
 /// What a process has resident besides a heap, at least: the rule's where the system does not tell.
 const BESIDES: usize = 2 << 20;
 
@@ -24,7 +26,8 @@ const BESIDES: usize = 2 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PagePolicy {
     /// How much larger a heap may become by huge pages, in percent of what the process has resident; with several
-    /// heaps, of a heap's share of that. 0: no huge pages. The default was chosen from the plot in `benches/results`.
+    /// heaps, of a heap's share of that; before 2 MiB of a heap are in use, as much less as they are less, since most
+    /// heaps stay small. 0: no huge pages. The default was chosen from the plot in `benches/results`.
     pub huge_waste: u8,
     /// How much of a chunk must be in use before it becomes a huge page, in percent: programs that end soon after
     /// a chunk began are spared its rest.
@@ -64,10 +67,13 @@ impl PagePolicy {
         if self.huge_waste == 0 || touched >= self.huge_from {
             return self.huge_waste != 0;
         }
-        let part = used.max(self.footprint).saturating_sub(end - HUGE_BYTES);
+        let used = used.max(self.footprint);
+        let part = used.saturating_sub(end - HUGE_BYTES);
         let waste = end.saturating_sub(touched.max(self.footprint));
+        let age = used.min(HUGE_BYTES) / AGES_BYTES;
         part * 100 >= usize::from(self.huge_after) * HUGE_BYTES
-            && waste <= share() / 100 * usize::from(self.huge_waste)
+            && waste
+                <= share() / 100 * usize::from(self.huge_waste) / (HUGE_BYTES / AGES_BYTES) * age
     }
 }
 
@@ -298,12 +304,13 @@ mod tests {
             os.tell_resident(resident);
             grown(PagePolicy::DEFAULT, os, others)
         };
-        // A quarter of the first chunk in use, three quarters wasted: a quarter of 6 MiB and a little.
-        assert_eq!(grown(6 * MIB + MIB / 4, 0), [&early[..], &late].concat());
-        // Half of each: a quarter of 4 MiB and a little; and less than that.
-        assert_eq!(grown(4 * MIB + MIB / 4, 0), [&early[..], &late].concat());
+        // Half of the first chunk in use and half wasted: half of a quarter of 8 MiB and a little, or not.
+        assert_eq!(grown(8 * MIB + MIB / 4, 0), [&early[..], &late].concat());
+        assert_eq!(grown(8 * MIB - MIB / 4, 0), [&early[1..], &late].concat());
+        // Half of each further one: a quarter of 4 MiB and a little, or not.
+        assert_eq!(grown(4 * MIB + MIB / 4, 0), [&early[1..], &late].concat());
         assert_eq!(grown(4 * MIB - MIB / 4, 0), late);
-        assert_eq!(grown(12 * MIB + MIB / 4, 2), [&early[..], &late].concat());
+        assert_eq!(grown(12 * MIB + MIB / 4, 2), [&early[1..], &late].concat());
         assert_eq!(grown(12 * MIB - MIB / 4, 2), late);
     }
 
@@ -317,7 +324,8 @@ mod tests {
                     for touched in [used, used - used / 5] {
                         let got = policy.allows(end, used, touched, || share);
                         let part = used >= end - HUGE_BYTES + HUGE_BYTES / 4;
-                        let little = (end - touched) as f64 <= 0.25 * share as f64;
+                        let age = (used as f64 / HUGE_BYTES as f64).min(1.0);
+                        let little = (end - touched) as f64 <= 0.25 * age * share as f64;
                         let due = touched >= policy.huge_from || part && little;
                         assert_eq!(got, due, "{share} {end} {used} {touched}");
                     }
