@@ -340,16 +340,24 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         }
     }
 
-    /// Not of this thread's heap, or refused by it.
+    /// Not of this thread's heap, or refused by it. Another thread's object mostly takes no call from here.
     #[cold]
     #[inline(never)]
     pub(crate) unsafe fn deallocate_slow(&self, object: NonNull<u8>, known: Option<usize>) {
         // SAFETY: the caller gives the object up; the pointer is this thread's heap or an empty one.
         unsafe {
-            let heap = Soft::current_or_none();
-            if Heap::give_away(heap, object.as_ptr()) {
-                return;
+            if !Heap::give_away(Soft::current_or_none(), object.as_ptr()) {
+                self.deallocate_noticed(object, known);
             }
+        }
+    }
+
+    /// An object that its granule must hear of, or what takes more.
+    #[inline(never)]
+    unsafe fn deallocate_noticed(&self, object: NonNull<u8>, known: Option<usize>) {
+        // SAFETY: as for `deallocate_slow`.
+        unsafe {
+            let heap = Soft::current_or_none();
             if Heap::has(heap, object.as_ptr()) {
                 match Heap::give_noticed(heap, object.as_ptr()) {
                     Some(Ok(())) => return,
