@@ -11,15 +11,13 @@ use memento_hal::soft::{HEAP_MAX, Heap, PagePolicy, Soft};
 use memento_hal::{Hal, ProcessHal};
 
 impl<O: Observer> Memento<Soft, O> {
-    /// Has the calling thread's heap get its first memory by one policy, and more by another as long as
-    /// no other thread has a heap: for a program that is known to touch so much at once, in one
-    /// thread. From the second heap on all go by `others`. What the environment says counts more than
-    /// any of them.
+    /// Has the calling thread's heap get its first memory by one policy, and all that comes by another: for a program
+    /// that is known to touch so much at once. What the environment says counts more than both.
     ///
     /// Interpreters ask for buffers of the most that they may need, and cut them afterwards: so an object
     /// that is longer than any that was used in full gets no huge page.
     #[cold]
-    pub fn begin(&'static self, first: PagePolicy, alone: PagePolicy, others: &'static PagePolicy) {
+    pub fn begin(&'static self, first: PagePolicy, then: PagePolicy) {
         self.prepare_process();
         page_conf::apply_over(first);
         // The longest object of a heap takes a block of its own, so that one is added now, by `first`.
@@ -28,10 +26,9 @@ impl<O: Observer> Memento<Soft, O> {
             // SAFETY: allocated just now, and nobody has it.
             unsafe { self.give_back(object) };
         }
-        if page_conf::apply_over(alone) {
+        if page_conf::apply_over(then) {
             page_conf::print();
         }
-        self.with_others.set(others);
         self.large.set_reach(1);
     }
 

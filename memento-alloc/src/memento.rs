@@ -16,7 +16,7 @@ use crate::guarded::Guarded;
 use crate::hardened::Mode;
 use crate::large::{Large, LargeUsage};
 use crate::observer::Observer;
-use crate::page_conf::{self, WithOthers};
+use crate::page_conf;
 use crate::startup::KeepErrno;
 use crate::stats::Stats;
 use crate::thread::{Shared, ThreadKey};
@@ -59,7 +59,6 @@ pub struct Memento<H: ProcessHal = Soft, O: Observer = ()> {
     pub(crate) guarded: Guarded<Linux>,
     pub(crate) mode: Mode,
     key: ThreadKey,
-    pub(crate) with_others: WithOthers,
     backend: PhantomData<H>,
 }
 
@@ -104,7 +103,6 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             guarded: Guarded::new(Linux),
             mode: Mode::undecided(),
             key: ThreadKey::new(),
-            with_others: WithOthers::none(),
             backend: PhantomData,
         }
     }
@@ -247,7 +245,6 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         if let Some(heap) = NonNull::new(Soft::current()) {
             return Some(heap);
         }
-        self.with_others.note_heap();
         let heap = Soft::instance().attach()?;
         // SAFETY: attached just now by this thread.
         unsafe { Soft::set_current(heap.as_ptr()) };

@@ -10,8 +10,6 @@
 //! | `kept` | bytes that the heaps of ended threads keep at most | 0–2^40 | 2^40 |
 
 use crate::conf::{self, Outcome};
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering};
 use memento_hal::ProcessHal;
 use memento_hal::soft::{PagePolicy, Soft};
 
@@ -73,40 +71,6 @@ pub(crate) fn apply_over(mut policy: PagePolicy) -> bool {
     let print = conf::apply_environment_again(|key, value| set(&mut policy, key, value));
     Soft::instance().set_page_policy(policy);
     print
-}
-
-/// The policy that takes over when a second thread gets a heap, if there is one.
-#[derive(Debug)]
-pub(crate) struct WithOthers(AtomicPtr<PagePolicy>);
-
-impl WithOthers {
-    /// None.
-    pub const fn none() -> Self {
-        Self(AtomicPtr::new(null_mut()))
-    }
-
-    /// From now on waits for a heap.
-    pub fn set(&self, policy: &'static PagePolicy) {
-        // Relaxed, here and below: it leads to a constant.
-        self.0.store(core::ptr::from_ref(policy).cast_mut(), Ordering::Relaxed);
-    }
-
-    /// A thread got a heap.
-    #[inline]
-    pub fn note_heap(&self) {
-        if !self.0.load(Ordering::Relaxed).is_null() {
-            self.take_over();
-        }
-    }
-
-    #[cold]
-    fn take_over(&self) {
-        let policy = self.0.swap(null_mut(), Ordering::Relaxed);
-        // SAFETY: null, or what `set` stored, which lives for ever.
-        if let Some(policy) = unsafe { policy.as_ref() } {
-            apply_over(*policy);
-        }
-    }
 }
 
 /// Prints the policy in force.

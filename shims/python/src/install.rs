@@ -58,12 +58,12 @@ pub(crate) fn arenas_before() -> Option<ArenaAllocator> {
     outcome().arenas_before
 }
 
-/// What backs the first memory: an interpreter touches most of its first 2 MiB before it runs a script.
-const AT_START: PagePolicy = PagePolicy { huge_from: 0, ..PagePolicy::DEFAULT };
-/// The policy once there are threads, which take turns in Python, so that what all of them keep of a burst is many times
-/// what one works with: a server with a thread for each of 8 connections held 1.7 times stock's for ever after, by heaps
-/// of 2.5 MiB.
-static WITH_OTHERS: PagePolicy = PagePolicy { kept: 4 << 20, ..PagePolicy::DEFAULT };
+/// What backs an interpreter's memory. Threads of Python take turns, so that what all of them keep of a burst is many
+/// times what one works with: a server with a thread for each of 8 connections held 1.7 times stock's for ever after,
+/// by heaps of 2.5 MiB.
+const PAGES: PagePolicy = PagePolicy { kept: 4 << 20, ..PagePolicy::DEFAULT };
+/// The same at its start: it touches most of its first 2 MiB before it runs a script.
+const AT_START: PagePolicy = PagePolicy { huge_from: 0, ..PAGES };
 
 /// The one function that the loader calls. It must not allocate more than it has to: the process may
 /// be none of Python's.
@@ -123,11 +123,11 @@ fn install(
                 outcome.arenas_before = unsafe { interpreter.provide(arenas::SERVED) };
                 if outcome.arenas_before.is_some() {
                     // The heap holds the minor part, of which nothing is known.
-                    HEAP.begin(PagePolicy::DEFAULT, PagePolicy::DEFAULT, &WITH_OTHERS);
+                    HEAP.begin(PAGES, PAGES);
                     return None;
                 }
             }
-            HEAP.begin(AT_START, PagePolicy::DEFAULT, &WITH_OTHERS);
+            HEAP.begin(AT_START, PAGES);
             let served = if outcome.counted { COUNTED } else { SERVED };
             // SAFETY: `domains` keeps the contract, and knows who served before.
             unsafe {
