@@ -12,9 +12,9 @@ const KEPT_ANYWAY: usize = 128 << 20;
 const KEPT_SHARE: usize = 8;
 /// How far beyond the level live and kept pages together may go: this share of it, …
 const SLACK_SHARE: usize = 8;
-/// … and three quarters of what it is above so many bytes: then objects of many sizes would have huge pages given
+/// … and what it is above so many bytes: then objects of many sizes would have huge pages given
 /// back and faulted in again, since none of the kept runs is long enough; …
-const AMPLE_FROM: usize = 16 << 20;
+const AMPLE_FROM: usize = 8 << 20;
 /// … but no more than this.
 const AMPLE_MAX: usize = 48 << 20;
 /// Each free lowers the level by this share of its bytes.
@@ -49,7 +49,7 @@ impl Level {
     /// its peak hardly rises; and not much for ever of a peak that does not come back.
     pub fn most_kept(&self) -> MostKept {
         let most = KEPT_ANYWAY.max(2 * self.live).max(self.level / KEPT_SHARE);
-        let ample = (self.level.saturating_sub(AMPLE_FROM) / 4 * 3).min(AMPLE_MAX);
+        let ample = self.level.saturating_sub(AMPLE_FROM).min(AMPLE_MAX);
         let slack = self.level / SLACK_SHARE + ample;
         let whole = self.level + slack - self.live;
         MostKept { whole: most.min(whole), parts: most.min(whole + slack) }
@@ -165,12 +165,12 @@ mod tests {
     #[test]
     fn what_is_kept_fills_up_to_the_level_and_a_part_of_it() {
         let mut level = Level::new();
-        level.rise(16 * MIB);
-        assert_eq!(level.most_kept(), MostKept { whole: 2 * MIB, parts: 4 * MIB });
-        level.rise(16 * MIB);
-        assert_eq!(level.most_kept(), MostKept { whole: 16 * MIB, parts: 32 * MIB });
+        level.rise(8 * MIB);
+        assert_eq!(level.most_kept(), MostKept { whole: MIB, parts: 2 * MIB });
+        level.rise(24 * MIB);
+        assert_eq!(level.most_kept(), MostKept { whole: 28 * MIB, parts: 56 * MIB });
         level.fall(16 * MIB);
-        assert!((31 * MIB..=32 * MIB).contains(&level.most_kept().whole));
+        assert!((43 * MIB..=44 * MIB).contains(&level.most_kept().whole));
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
             level.fall(16 * MIB);
         }
         let forgotten = level.most_kept();
-        assert!(forgotten.whole <= 24 * MIB && forgotten.parts <= 32 * MIB, "{forgotten:?}");
+        assert!(forgotten.whole <= 28 * MIB && forgotten.parts <= 40 * MIB, "{forgotten:?}");
     }
 
     #[test]

@@ -48,22 +48,24 @@ fn kept_mappings_are_used_again_and_zeroed_on_demand() {
 #[cfg(not(miri))]
 fn what_is_kept_never_lifts_the_peak_by_much() {
     let large = large();
-    let mut all: Vec<_> = (0..12).map(|_| large.allocate(4 * MIB, 16, false).unwrap()).collect();
-    let mut live = 48 * MIB;
-    for (round, size) in [3, 5, 1, 7, 2, 9, 4].into_iter().cycle().take(60).enumerate() {
-        let index = round * 7 % all.len();
+    let (mut all, mut between, mut live) = (Vec::new(), Vec::new(), 0);
+    // Each longer than what was freed before it, and apart from that by what stays.
+    for size in 1..=12 {
+        for _ in 0..6 {
+            all.push(large.allocate(size * MIB, 16, false).unwrap());
+            between.push(large.allocate(MIB / 8, 16, false).unwrap());
+            let usage = large.usage();
+            live = live.max(usage.bytes);
+            let slack = live / 8 + live.saturating_sub(8 * MIB).min(48 * MIB);
+            // Of pieces of huge pages twice the slack.
+            assert!(usage.bytes + usage.kept_bytes <= live + 2 * slack, "{usage:?}");
+            assert!(usage.peak_bytes <= live + slack, "{usage:?}");
+        }
         // SAFETY: allocated here, and not used afterwards.
-        assert!(unsafe { large.free(all[index]) });
-        all[index] = large.allocate(size * MIB, 16, false).unwrap();
-        let usage = large.usage();
-        live = live.max(usage.bytes);
-        let slack = live / 8 + (live - 16 * MIB) / 4 * 3;
-        // Of pieces of huge pages twice the slack.
-        assert!(usage.bytes + usage.kept_bytes <= live + 2 * slack, "{usage:?}");
-        assert!(usage.peak_bytes <= live + slack, "{usage:?}");
+        all.drain(..).for_each(|a| assert!(unsafe { large.free(a) }));
     }
     // SAFETY: as above.
-    all.into_iter().for_each(|a| assert!(unsafe { large.free(a) }));
+    between.into_iter().for_each(|a| assert!(unsafe { large.free(a) }));
     assert!(large.usage().kept_bytes <= 128 * MIB);
     let kept = large.usage().kept_bytes;
     assert!(kept > 0);
