@@ -185,12 +185,31 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         let bin = Bin::for_request(size, align)?;
         let _errno = KeepErrno::new();
         let found = match self.heap() {
-            // SAFETY: attached to this thread.
-            Some(heap) => unsafe { Soft::instance().alloc_slow(heap, bin, align, zeroed) },
+            Some(heap) => self.grow(heap, bin, align, zeroed),
             None if self.mode.is_hardened() => return self.hardened(size, align),
             None => self.shared.alloc(bin, align, zeroed),
         };
         found.or_else(|| self.large.allocate(bin.size(), align, zeroed))
+    }
+
+    /// From the calling thread's heap; if that grows, fewer pages of large objects may be worth keeping.
+    fn grow(
+        &self,
+        heap: NonNull<Heap>,
+        bin: Bin,
+        align: usize,
+        zeroed: bool,
+    ) -> Option<NonNull<u8>> {
+        // SAFETY: attached to this thread.
+        unsafe {
+            let before = (*heap.as_ptr()).bytes();
+            let object = Soft::instance().alloc_slow(heap, bin, align, zeroed);
+            let grown = (*heap.as_ptr()).bytes().saturating_sub(before);
+            if grown > 0 {
+                self.large.heaps_grew(grown);
+            }
+            object
+        }
     }
 
     /// From the hardware backend.

@@ -25,24 +25,36 @@ const FORGET_SHARE: usize = 64;
 pub(super) struct Level {
     live: usize,
     level: usize,
+    /// Bytes that heaps grew by since an object was allocated.
+    beside: usize,
 }
 
 impl Level {
     /// Nothing was used yet.
     pub const fn new() -> Self {
-        Self { live: 0, level: 0 }
+        Self { live: 0, level: 0, beside: 0 }
     }
 
     /// So many bytes more are in use.
     pub fn rise(&mut self, bytes: usize) {
         self.live += bytes;
         self.level = self.level.max(self.live);
+        self.beside = 0;
     }
 
     /// So many bytes are in use no more.
     pub fn fall(&mut self, bytes: usize) {
         self.live -= bytes;
         self.level = self.live.max(self.level - bytes / FORGET_SHARE);
+    }
+
+    /// So many bytes more are in use by heaps. Once they grew by as much as is `kept`, and no object was allocated
+    /// meanwhile, what was used of late counts no more: the program has gone on to something else.
+    pub fn crowd(&mut self, bytes: usize, kept: usize) {
+        self.beside += bytes;
+        if self.beside >= kept {
+            self.level = self.live;
+        }
     }
 
     /// Most bytes to keep. With those in use not much more than the program had in use itself, so that

@@ -188,6 +188,15 @@ impl<O: Os> Large<O> {
         self.locked(|os, state, _| Some(state.drop_kept(os))).unwrap_or(0)
     }
 
+    /// Notes that the process's heaps have grown by so many bytes, and gives back what is not worth keeping beside that.
+    pub fn heaps_grew(&self, bytes: usize) {
+        self.locked(|os, state, surplus| {
+            state.level.crowd(bytes, state.free.kept());
+            state.trim(os, surplus);
+            Some(())
+        });
+    }
+
     /// Totals.
     pub fn usage(&self) -> LargeUsage {
         self.locked(|_, state, _| Some(state.usage())).unwrap_or_default()

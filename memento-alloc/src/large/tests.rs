@@ -45,6 +45,24 @@ fn kept_mappings_are_used_again_and_zeroed_on_demand() {
 }
 
 #[test]
+fn heaps_that_grow_by_what_is_kept_take_its_place() {
+    let large = large();
+    let use_once = || {
+        let object = large.allocate(4 * MIB, 16, false).unwrap();
+        // SAFETY: allocated here, and not used afterwards.
+        assert!(unsafe { large.free(object) });
+    };
+    use_once();
+    large.heaps_grew(3 * MIB);
+    assert_eq!(large.usage().kept_bytes, 4 * MIB);
+    use_once();
+    large.heaps_grew(3 * MIB);
+    assert_eq!(large.usage().kept_bytes, 4 * MIB, "it was used meanwhile");
+    large.heaps_grew(MIB);
+    assert_eq!(large.usage().kept_bytes, 0);
+}
+
+#[test]
 #[cfg(not(miri))]
 fn what_is_kept_never_lifts_the_peak_by_much() {
     let large = large();

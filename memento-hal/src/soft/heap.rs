@@ -479,6 +479,11 @@ unsafe impl<O: Os> ObjectAllocator for Heap<O> {
 }
 
 impl<O: Os> Heap<O> {
+    /// Bytes of the blocks that it has.
+    pub fn bytes(&self) -> usize {
+        (self.granules as usize) << GRANULE_SHIFT
+    }
+
     /// Allocates one object of `bin`, at a multiple of everything that the bin's size is a multiple of.
     #[inline]
     pub fn alloc(&mut self, bin: Bin) -> Option<NonNull<u8>> {
