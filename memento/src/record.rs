@@ -16,7 +16,7 @@ use crate::trace::text::TextWriter;
 use crate::trace::{Event, Writer};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
@@ -117,10 +117,18 @@ pub fn events<T>(
 /// If the program could not be run, did not load the shared object, or a trace could not be
 /// written. The program's own failure is none.
 pub fn run(command: Vec<OsString>, output: &Path, form: Form) -> Result<(Exit, Result<()>)> {
-    // Known before the time is spent.
-    File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
-    let recording = Recording::of(command)?;
-    Ok((recording.exit, keep(&recording, output, form)))
+    // Known before the time is spent. What is there stays until there is a trace.
+    let fresh = !output.exists();
+    let mut writable = File::options();
+    writable.write(true).create(true).truncate(false);
+    writable.open(output).with_context(|| format!("cannot write {}", output.display()))?;
+    let recorded =
+        Recording::of(command).map(|recording| (recording.exit, keep(&recording, output, form)));
+    let failed = !matches!(recorded, Ok((_, Ok(()))));
+    if failed && fresh && output.metadata().is_ok_and(|file| file.len() == 0) {
+        fs::remove_file(output).context("cannot remove the empty trace")?;
+    }
+    recorded
 }
 
 fn keep(recording: &Recording, output: &Path, form: Form) -> Result<()> {

@@ -91,6 +91,13 @@ fn record_says_what_it_could_not_record() {
     let out = output(&["record", "-o", trace.to_str().unwrap(), "--", &program]);
     assert_eq!(out.status.code(), Some(125));
     assert!(stderr(&out).contains("statically linked"), "{}", stderr(&out));
+    assert!(!trace.exists());
+    let missing = ["record", "-o", trace.to_str().unwrap(), "--", "/no/such/program"];
+    assert_eq!(output(&missing).status.code(), Some(127));
+    assert!(!trace.exists());
+    fs::write(&trace, "an earlier one").unwrap();
+    assert_eq!(output(&missing).status.code(), Some(127));
+    assert_eq!(fs::read(&trace).unwrap(), b"an earlier one");
     let out = output(&["record", "-o", "/no/such/file", "--", "true"]);
     assert_eq!(out.status.code(), Some(125));
     let out = output(&["record", "-o", trace.to_str().unwrap(), "--", "sh", "-c", "exit 6"]);
