@@ -27,7 +27,7 @@ use memento_hal::counters::Counters;
 use memento_hal::fatal::corruption;
 use memento_hal::geometry::{SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
 use memento_hal::os::Linux;
-use memento_hal::soft::{Bin, DIRECT_MAX, HEAP_MAX, Hardened, Heap, Soft};
+use memento_hal::soft::{Added, Bin, DIRECT_MAX, HEAP_MAX, Hardened, Heap, Soft};
 use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 
 /// A small object that grows gets room for this share of it more, …
@@ -362,10 +362,20 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     pub(crate) unsafe fn deallocate_slow(&self, object: NonNull<u8>, known: Option<usize>) {
         // SAFETY: the caller gives the object up; the pointer is this thread's heap or an empty one.
         unsafe {
-            if !Heap::give_away(Soft::current_or_none(), object.as_ptr()) {
-                self.deallocate_noticed(object, known);
+            match Heap::give_away(Soft::current_or_none(), object.as_ptr()) {
+                Added::Beside => {}
+                Added::Last => Self::send_away(object),
+                Added::Not => self.deallocate_noticed(object, known),
             }
         }
+    }
+
+    /// Has the owner hear of the objects that this one was the last of.
+    #[inline(never)]
+    unsafe fn send_away(object: NonNull<u8>) {
+        let _errno = KeepErrno::new();
+        // SAFETY: the caller put the object into this thread's outbox just now.
+        unsafe { Heap::send_away(Soft::current_or_none(), object.as_ptr()) };
     }
 
     /// An object that its granule must hear of, or what takes more.

@@ -19,7 +19,7 @@ use super::layout::{
     COUNTDOWNS_OFFSET, GRANULE_BYTES, GRANULE_SHIFT, HEAP_OFFSET, LISTS_OFFSET, OBJECTS_OFFSET,
 };
 use super::mailbox::{Link, Mailbox};
-use super::outbox::{Outbox, Parcel};
+use super::outbox::{Added, Outbox, Parcel};
 use super::region::Region;
 use super::span::{FreeObject, Granule, Span, SpanLink, span_at};
 use crate::counters::Counter;
@@ -290,17 +290,29 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Frees another heap's object, if that takes nothing but to put it beside others in the thread's
-    /// outbox. `false` if it takes more, or if anything is odd: `Region::free` finds out.
+    /// Frees another heap's object, if that takes no more than to put it into the thread's outbox: not if anything
+    /// is odd, `Region::free` finds out. If it was the last, [`Heap::send_away`] must follow.
     ///
     /// # Safety
     /// As for [`Heap::give`].
     #[inline(always)]
-    pub unsafe fn give_away(this: *mut Self, object: *mut u8) -> bool {
+    pub unsafe fn give_away(this: *mut Self, object: *mut u8) -> Added {
         // SAFETY: the calling thread has the heap, or it is an empty one, whose parcels are addressed
         // to no slot and so are only read.
         unsafe {
             Parcel::add_beside(Outbox::parcel(&raw mut (*this).outbox, object.addr()), object)
+        }
+    }
+
+    /// Posts the parcel that the object at this address was the last of.
+    ///
+    /// # Safety
+    /// [`Heap::give_away`] said so just now.
+    pub unsafe fn send_away(this: *mut Self, object: *mut u8) {
+        // SAFETY: only a thread's own heap has parcels that take objects; the region outlives it.
+        unsafe {
+            let parcel = Outbox::parcel(&raw mut (*this).outbox, object.addr());
+            (*(*this).region).dispatch(&mut *parcel);
         }
     }
 

@@ -67,15 +67,24 @@ impl<O: Os> Heap<O> {
         self.put(object)
     }
 
-    /// Puts an object that another thread freed where it belongs. It was checked then, but its granule has
-    /// changed since if the program freed it twice.
-    pub(super) fn put_posted(&mut self, object: *mut FreeObject) {
+    /// Puts an object that another thread freed, at this distance from the slot's start, where it belongs. It was
+    /// checked then, but its granule has changed since if the program freed it twice.
+    #[inline(always)]
+    pub(super) fn put_posted(&mut self, offset: usize) {
+        // SAFETY: what is below the limit was given up.
+        if unsafe { !Self::give(self, self.slot().wrapping_add(offset)) } {
+            self.notice_posted(offset);
+        }
+    }
+
+    /// The same for an object that its granule must hear of, or that is none.
+    #[cold]
+    #[inline(never)]
+    fn notice_posted(&mut self, offset: usize) {
+        let object = self.posted(offset);
         let granule = self.granule_of(object);
         // SAFETY: the heap has the object, which was given up.
         let result = unsafe {
-            if Self::give(self, object.cast()) {
-                return;
-            }
             if *self.countdown_of(granule) == 0 {
                 self.notice(granule, object)
             } else {

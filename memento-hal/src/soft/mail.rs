@@ -58,15 +58,15 @@ impl<O: Os> Heap<O> {
     fn keep_mail(&mut self, most: usize) {
         let mut read = 0;
         while !self.mail.is_null() && read < most {
-            let own = self.posted(self.mail.addr().wrapping_sub(self.slot().addr()));
+            let offset = self.mail.addr().wrapping_sub(self.slot().addr());
+            let own = self.posted(offset);
             // SAFETY: an object of ours, taken from the mailbox.
             let (next, enclosed) = unsafe { open(self.slot(), own) };
             for offset in enclosed {
-                let object = self.posted(offset as usize * 8);
-                self.put_posted(object);
+                self.put_posted(offset as usize * 8);
                 read += 1;
             }
-            self.put_posted(own);
+            self.put_posted(offset);
             read += 1;
             self.mail = next;
             if self.mail_read + read > self.objects_at_most() {
@@ -78,7 +78,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// The posted object at this distance from the slot's start.
-    fn posted(&self, offset: usize) -> *mut FreeObject {
+    pub(super) fn posted(&self, offset: usize) -> *mut FreeObject {
         let object = self.slot().wrapping_add(offset);
         let within = offset.wrapping_sub(OBJECTS_OFFSET);
         if within >> GRANULE_SHIFT >= self.granules as usize || !within.is_multiple_of(8) {

@@ -42,6 +42,7 @@ cfg_if::cfg_if! {
         pub use bin::{BINS, Bin, DIRECT_MAX, HEAP_MAX};
         pub use hardened::{Hardened, Misuse};
         pub use heap::Heap;
+        pub use outbox::Added;
         pub use process::Soft;
         pub use region::{Region, Usage};
     }

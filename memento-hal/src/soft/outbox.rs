@@ -52,6 +52,17 @@ pub struct Parcel {
 
 const _: () = assert!(size_of::<Parcel>() == 128);
 
+/// What became of an object that was to be added to a parcel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Added {
+    /// It is not in it.
+    Not,
+    /// It is beside others.
+    Beside,
+    /// It is the last that the parcel takes, which must be posted now.
+    Last,
+}
+
 impl Parcel {
     const EMPTY: Self =
         Self { start: null_mut(), granules: 0, count: 0, budget: 0, objects: [0; PARCEL_MAX + 1] };
@@ -115,39 +126,40 @@ impl Parcel {
         self.budget == 0
     }
 
-    /// Adds an object to others, if it is one of this parcel's slot, starts where an object starts,
-    /// and does not make the parcel full. `false` otherwise, or if it was the last one added.
+    /// Adds an object to others, if it is one of this parcel's slot, starts where an object starts, and was not
+    /// the last one added.
     ///
     /// # Safety
     /// If it is an object of that slot, it is allocated. `this` is the calling thread's, or one that
     /// holds nothing and is no slot's, of which nothing is written.
     #[inline(always)]
-    pub unsafe fn add_beside(this: *mut Self, object: *mut u8) -> bool {
-        // SAFETY: the caller's; the spans are committed for the slot's granules; what may be still added
-        // limits the number of objects, see `CHARGE_MIN`.
+    pub unsafe fn add_beside(this: *mut Self, object: *mut u8) -> Added {
+        // SAFETY: the caller's; the spans are committed for the slot's granules; a full parcel was posted, and
+        // charges limit the objects of others, see `CHARGE_MIN`.
         unsafe {
             let within = object.addr().wrapping_sub((*this).start.addr());
             let granule = within >> GRANULE_SHIFT;
             if granule >= (*this).granules as usize {
-                return false;
+                return Added::Not;
             }
             let slot = (*this).start.wrapping_sub(OBJECTS_OFFSET);
             let bin = (*span_at(slot, granule)).bin();
-            let Some(bin) = Bin::with_short_spans(bin) else { return false };
+            let Some(bin) = Bin::with_short_spans(bin) else { return Added::Not };
             let offset = ((OBJECTS_OFFSET + within) / 8) as Offset;
             let (charge, last) = (u16::from(bin.charge()), (*this).count as usize);
             let objects = (&raw mut (*this).objects).cast::<Offset>();
-            if charge >= (*this).budget
-                || *objects.add(last) == offset
-                || !bin.starts_at(within % GRANULE_BYTES)
-            {
-                return false;
+            if *objects.add(last) == offset || !bin.starts_at(within % GRANULE_BYTES) {
+                return Added::Not;
             }
-            debug_assert!(last < PARCEL_MAX);
+            debug_assert!(last < PARCEL_MAX && (*this).budget > 0);
             *objects.add(last + 1) = offset;
             (*this).count += 1;
-            (*this).budget -= charge;
-            true
+            if charge < (*this).budget {
+                (*this).budget -= charge;
+                Added::Beside
+            } else {
+                Added::Last
+            }
         }
     }
 

@@ -317,7 +317,7 @@ impl<O: Os> Region<O> {
     /// # Safety
     /// The parcel is of an outbox of the calling thread.
     #[inline(never)]
-    unsafe fn dispatch(&self, parcel: &mut Parcel) {
+    pub(super) unsafe fn dispatch(&self, parcel: &mut Parcel) {
         let (slot, objects) = parcel.take();
         let Some(newest) = objects.last() else { return };
         // SAFETY: `send` put objects of this slot in, which were given up.

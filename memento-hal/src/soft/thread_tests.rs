@@ -44,8 +44,13 @@ fn free(soft: &Soft<Fake>, core: Core, object: NonNull<u8>) -> Result<(), FreeFa
         {
             return result;
         }
-        if Heap::give_away(heap, object.as_ptr()) {
-            return Ok(());
+        match Heap::give_away(heap, object.as_ptr()) {
+            Added::Beside => return Ok(()),
+            Added::Last => {
+                Heap::send_away(heap, object.as_ptr());
+                return Ok(());
+            }
+            Added::Not => {}
         }
         soft.free_slow(heap, object)
     }
