@@ -19,7 +19,7 @@ use core::ptr::NonNull;
 const GRANULES_PER_HUGE: Granule = (HUGE_BYTES >> GRANULE_SHIFT) as Granule;
 /// The steps in which a young heap is trusted with more.
 const AGES_BYTES: usize = 64 * 1024;
-/// What a process has resident besides a heap, at least: the rule's where the system does not tell.
+/// What a process is taken to have resident besides a heap where the system does not tell.
 const BESIDES: usize = 2 << 20;
 
 /// When pages are backed by what. Set before the first allocation, or at any time for what comes.
