@@ -13,6 +13,7 @@ mod guarded;
 mod hardened;
 pub mod json;
 mod large;
+mod learned;
 mod memento;
 mod memento_c;
 mod observer;

@@ -15,6 +15,7 @@ use crate::fork;
 use crate::guarded::Guarded;
 use crate::hardened::Mode;
 use crate::large::{Large, LargeUsage};
+use crate::learned;
 use crate::observer::Observer;
 use crate::page_conf;
 use crate::startup::KeepErrno;
@@ -207,6 +208,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             let grown = (*heap.as_ptr()).bytes().saturating_sub(before);
             if grown > 0 {
                 self.large.heaps_grew(grown);
+                if (*heap.as_ptr()).is_first() {
+                    learned::note(before);
+                }
             }
             object
         }

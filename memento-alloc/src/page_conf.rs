@@ -5,11 +5,13 @@
 //! | `huge_waste` | percent of what is resident | 0–200, 0: no huge pages | 25 |
 //! | `huge_after` | percent of 2 MiB that are in use before they become a huge page | 0–50 | 25 |
 //! | `huge_from` | touched bytes from which on a heap gets huge pages anyway | 0–2^40 | 6 MiB |
-//! | `footprint` | bytes that a heap is known to touch | 0–2^40 | 0 |
+//! | `footprint` | bytes that the first heap is known to touch | 0–2^40 | 0 |
+//! | `learn` | directory to learn the footprint in, an absolute path | | none |
 //! | `populate` | small pages populated at once | 1–64 | 1 |
 //! | `kept` | bytes that the heaps of ended threads keep at most | 0–2^40 | 2^40 |
 
 use crate::conf::{self, Outcome};
+use crate::learned;
 use memento_hal::ProcessHal;
 use memento_hal::soft::{PagePolicy, Soft};
 
@@ -17,6 +19,11 @@ use memento_hal::soft::{PagePolicy, Soft};
 #[inline(never)]
 pub fn set(policy: &mut PagePolicy, key: &str, value: &str) -> Outcome {
     const BYTES_MAX: u64 = 1 << 40;
+    if key == "learn" {
+        let Some(known) = learned::begin(value) else { return Outcome::BadValue };
+        policy.footprint = known;
+        return Outcome::Set;
+    }
     let range = match key {
         "huge_waste" => 0..=200,
         "huge_after" => 0..=50,

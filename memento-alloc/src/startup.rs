@@ -162,7 +162,7 @@ impl File {
     }
 
     /// One `read`; 0 at the end, `None` on an error.
-    fn read(&self, into: &mut [u8]) -> Option<usize> {
+    pub(crate) fn read(&self, into: &mut [u8]) -> Option<usize> {
         // SAFETY: the kernel writes at most `into.len()` bytes to `into`.
         let got = unsafe {
             libc::syscall(libc::SYS_read, c_long::from(self.0), into.as_mut_ptr(), into.len())

@@ -35,7 +35,7 @@ pub struct PagePolicy {
     /// From so many touched bytes on a heap gets huge pages at once and however much larger they make it: what has
     /// grown so far goes on growing, and a chunk is a small part of it.
     pub huge_from: usize,
-    /// Bytes that each heap is known to touch, from an earlier run: they count as touched.
+    /// Bytes that the process's first heap is known to touch, from an earlier run: they count as touched.
     pub footprint: usize,
     /// Pages that are populated at once where small pages are touched first: 1 leaves it to faults.
     pub populate: u8,
@@ -154,11 +154,13 @@ impl<O: Os> Heap<O> {
     fn allows_huge(&self, end: Granule, used: Granule) -> bool {
         let bytes = |granules: Granule| (granules as usize) << GRANULE_SHIFT;
         let region = self.region();
-        region.policy().allows(bytes(end), bytes(used), self.touched, || {
-            match region.os().resident() {
-                Some(resident) => resident / region.heaps(),
-                None => self.touched + BESIDES,
-            }
+        let mut policy = region.policy();
+        if !self.is_first() {
+            policy.footprint = 0;
+        }
+        policy.allows(bytes(end), bytes(used), self.touched, || match region.os().resident() {
+            Some(resident) => resident / region.heaps(),
+            None => self.touched + BESIDES,
         })
     }
 

@@ -491,6 +491,11 @@ unsafe impl<O: Os> ObjectAllocator for Heap<O> {
 }
 
 impl<O: Os> Heap<O> {
+    /// Whether it is the first heap of its process, which mostly is the main thread's.
+    pub fn is_first(&self) -> bool {
+        self.region().index_of(self.slot()) == 0
+    }
+
     /// Bytes of the blocks that it has.
     pub fn bytes(&self) -> usize {
         (self.granules as usize) << GRANULE_SHIFT
