@@ -256,10 +256,10 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// A system that has huge pages, or none.
+    /// A system that has huge pages, or none, and room for two heaps.
     fn system(huge_pages: bool) -> Fake {
         let os = Fake::new();
-        os.limit_reservations(128 * MIB);
+        os.limit_reservations(64 * MIB);
         if huge_pages {
             os.offer_huge_pages();
         }
@@ -291,6 +291,9 @@ mod tests {
         let known = PagePolicy { footprint: 8 * MIB, ..PagePolicy::DEFAULT };
         let all = (0..6).map(|chunk| (Advised, chunk)).collect::<Vec<_>>();
         assert_eq!(grown(known, system(true), 0), all);
+        if cfg!(miri) {
+            return; // Half a minute for each.
+        }
         assert_eq!(grown(PagePolicy { huge_from: 0, ..known }, system(true), 0), all);
         assert_eq!(grown(PagePolicy { huge_waste: 0, ..known }, system(true), 0), []);
         assert_eq!(grown(known, system(false), 0), []);
@@ -304,6 +307,7 @@ mod tests {
         let grown = |resident: usize, others: usize| {
             let os = system(true);
             os.tell_resident(resident);
+            os.limit_reservations(if others > 0 { 128 } else { 64 } * MIB);
             grown(PagePolicy::DEFAULT, os, others)
         };
         // Half of the first chunk in use and half wasted: half of a quarter of 8 MiB and a little, or not.
