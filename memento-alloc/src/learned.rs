@@ -56,7 +56,8 @@ fn path(directory: &str) -> Option<Path> {
     // SAFETY: a path that ends with zero, and a buffer of the length given.
     let length = unsafe {
         let link = c"/proc/self/exe".as_ptr();
-        libc::readlink(link, executable.as_mut_ptr().cast(), executable.len())
+        let (into, bytes) = (executable.as_mut_ptr(), executable.len());
+        libc::syscall(libc::SYS_readlinkat, libc::AT_FDCWD, link, into, bytes)
     };
     let executable = executable.get(..usize::try_from(length).ok()?)?;
     let name = executable.rsplit(|byte| *byte == b'/').next()?;
