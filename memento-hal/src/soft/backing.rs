@@ -64,8 +64,11 @@ impl PagePolicy {
         touched: usize,
         share: impl FnOnce() -> usize,
     ) -> bool {
-        if self.huge_waste == 0 || touched >= self.huge_from {
-            return self.huge_waste != 0;
+        if self.huge_waste == 0 {
+            return false;
+        }
+        if touched >= self.huge_from {
+            return true;
         }
         let used = used.max(self.footprint);
         let part = used.saturating_sub(end - HUGE_BYTES);
