@@ -14,6 +14,7 @@
 mod area;
 mod footprint;
 mod pages;
+mod past_caches;
 mod runs;
 mod table;
 mod zero;
@@ -123,8 +124,10 @@ impl<O: Os> Large<O> {
         let page = self.os.page_bytes();
         let bytes = size.max(1).checked_next_multiple_of(page)?;
         let align = align.max(page);
-        let served =
-            self.locked(|os, state, surplus| state.allocate(os, bytes, align, zeroed, surplus))?;
+        let (served, cold) = self.locked(|os, state, surplus| {
+            let served = state.allocate(os, bytes, align, zeroed, surplus)?;
+            Some((served, state.level.is_beyond_caches()))
+        })?;
         // SAFETY: the object is ours, and nobody knows its address yet.
         unsafe {
             if served.populate > 0 {
@@ -132,7 +135,7 @@ impl<O: Os> Large<O> {
             }
             if zeroed {
                 let used = served.used.min(size).next_multiple_of(page);
-                zero::clear(&self.os, Pages { bytes: used, ..served.pages });
+                zero::clear(&self.os, Pages { bytes: used, ..served.pages }, cold);
             }
         }
         Some(served.pages.start)

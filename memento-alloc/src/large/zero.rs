@@ -4,6 +4,7 @@
 //! swapped out, which only the kernel knows: it is told to forget them.
 
 use super::pages::Pages;
+use super::past_caches;
 use core::ptr::NonNull;
 use memento_hal::os::Os;
 
@@ -16,11 +17,16 @@ const FEW_SHARE: usize = 32;
 /// A hole of fewer pages is written over.
 const HOLE_MIN: usize = 8;
 
-/// Makes the pages read as zero.
+/// Of fewer bytes what is written may well stay in the caches until it is used.
+const COLD_MIN: usize = 1 << 20;
+
+/// Makes the pages read as zero. If the caches do not hold them anyway (`cold`), the zeros go past the caches.
 ///
 /// # Safety
 /// They are the caller's alone.
-pub(super) unsafe fn clear(os: &impl Os, pages: Pages) {
+pub(super) unsafe fn clear(os: &impl Os, pages: Pages, cold: bool) {
+    let write_zeros =
+        if cold && pages.bytes >= COLD_MIN { past_caches::write_zeros } else { write_zeros };
     let page = os.page_bytes();
     let mut rest = pages;
     while rest.bytes > 0 {
@@ -33,28 +39,41 @@ pub(super) unsafe fn clear(os: &impl Os, pages: Pages) {
             let known = os.backing(part.start, backed);
             let count = backed.iter().filter(|b| **b & 1 == 1).count();
             if !known {
-                part.start.write_bytes(0, part.bytes);
+                write_zeros(part.start, part.bytes);
             } else if count * FEW_SHARE < backed.len() {
                 forget(os, part.start, part.bytes);
             } else {
-                clear_runs(os, part.start, backed, page);
+                clear_runs(os, part.start, backed, page, write_zeros);
             }
         }
     }
+}
+
+/// # Safety
+/// The bytes are the caller's.
+unsafe fn write_zeros(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's.
+    unsafe { start.write_bytes(0, bytes) };
 }
 
 /// Writes zeros to what is backed, run by run, and has the kernel forget the rest.
 ///
 /// # Safety
 /// The pages from `start` on are the caller's.
-unsafe fn clear_runs(os: &impl Os, start: NonNull<u8>, backed: &[u8], page: usize) {
+unsafe fn clear_runs(
+    os: &impl Os,
+    start: NonNull<u8>,
+    backed: &[u8],
+    page: usize,
+    write_zeros: unsafe fn(NonNull<u8>, usize),
+) {
     let mut first = 0;
     for run in backed.chunk_by(|a, b| (a ^ b) & 1 == 0) {
         // SAFETY: as many pages as `backed` tells of are the caller's.
         unsafe {
             let at = start.add(first * page);
             if run[0] & 1 == 1 || run.len() < HOLE_MIN {
-                at.write_bytes(0, run.len() * page);
+                write_zeros(at, run.len() * page);
             } else {
                 forget(os, at, run.len() * page);
             }
@@ -116,7 +135,7 @@ mod tests {
     }
 
     /// Clears pages full of ones; returns how often the system was asked to take pages back.
-    fn clear_told(backed: Vec<bool>, refuse: bool) -> usize {
+    fn clear_told(backed: Vec<bool>, refuse: bool, cold: bool) -> usize {
         let fake = Fake::new();
         if refuse {
             fake.refuse_decommits();
@@ -128,7 +147,7 @@ mod tests {
         unsafe {
             // What is swapped out is not zero either.
             start.write_bytes(1, bytes);
-            clear(&os, Pages { start, bytes, mapping: 1 });
+            clear(&os, Pages { start, bytes, mapping: 1 }, cold);
             let step = if cfg!(miri) { 509 } else { 1 };
             assert!((0..bytes).step_by(step).all(|at| start.add(at).read() == 0));
         }
@@ -139,15 +158,18 @@ mod tests {
     fn all_is_zero_whatever_is_backed_and_refused() {
         let short = |i: usize| i.is_multiple_of(5);
         let long = |i: usize| i % 20 < 3;
-        for refuse in [false, true] {
+        let runs = |n, is: fn(usize) -> bool| (0..n).map(is).collect();
+        for (refuse, cold) in [(false, false), (true, false), (false, true), (true, true)] {
             let asked = |n| if refuse { 0 } else { n };
-            assert_eq!(clear_told(vec![true; 40], refuse), 0);
-            assert_eq!(clear_told(vec![false; 40], refuse), asked(1));
-            assert_eq!(clear_told((0..40).map(short).collect(), refuse), 0, "short holes");
-            assert_eq!(clear_told((0..40).map(long).collect(), refuse), asked(2));
+            assert_eq!(clear_told(vec![true; 40], refuse, cold), 0);
+            assert_eq!(clear_told(vec![false; 40], refuse, cold), asked(1));
+            assert_eq!(clear_told(runs(40, short), refuse, cold), 0, "short holes");
+            assert_eq!(clear_told(runs(40, long), refuse, cold), asked(2));
             if !cfg!(miri) {
-                let parts = (0..PART * 2 + 50).map(|i| i == 700).collect();
-                assert_eq!(clear_told(parts, refuse), asked(3), "one page of a part");
+                assert_eq!(clear_told(vec![true; COLD_MIN / PAGE], refuse, cold), 0);
+                let parts = runs(PART * 2 + 50, |i| i == 700);
+                assert_eq!(clear_told(parts, refuse, cold), asked(3), "one page of a part");
+                assert_eq!(clear_told(runs(PART, long), refuse, cold), asked(51));
             }
         }
     }
