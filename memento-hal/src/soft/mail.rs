@@ -1,7 +1,7 @@
 //! What other threads have freed: reading the letters that arrived in a heap's mailbox.
 //!
-//! Letters are read as their objects are needed: what is read early has left the caches when it is
-//! allocated. `region` checked each object when it was freed, but whoever wrote to freed memory may have
+//! Letters are read as objects are needed, some hundred at a time: what is read much earlier has left the caches when it
+//! is allocated. `region` checked each object when it was freed, but whoever wrote to freed memory may have
 //! changed a letter since, so nothing outside the heap's granules is touched.
 
 use super::bin::Bin;
@@ -14,9 +14,9 @@ use super::span::FreeObject;
 use crate::fatal::corruption;
 use crate::os::Os;
 
-/// Posted objects that are read before it is looked whether the bin has one: so few that they are still in
-/// the nearest cache when they are allocated.
-const MAIL_AT_ONCE: usize = 1;
+/// Posted objects that are read before it is looked whether the bin has one: so many that their granules gather
+/// objects before they are served from, so few that they are still in a near cache when they are allocated.
+const MAIL_AT_ONCE: usize = 512;
 
 impl<O: Os> Heap<O> {
     /// Reads letters until the list that the bin is served from has an object, or there is another way.
