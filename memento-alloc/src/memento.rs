@@ -31,10 +31,10 @@ use memento_hal::os::Linux;
 use memento_hal::soft::{Added, Bin, DIRECT_MAX, HEAP_MAX, Hardened, Heap, Soft};
 use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 
-/// A small object that grows gets room for this share of it more, …
-const AMPLE_SHARE: usize = 8;
-/// … if it stays a small one.
-const AMPLE_MAX: usize = SMALL_MAX - SMALL_MAX / AMPLE_SHARE;
+/// What grows by little grows by this share of it at least, …
+const AMPLE_SHARE: usize = 4;
+/// … up to this size.
+const AMPLE_MAX: usize = 32 << 10;
 
 /// A memory allocator for functions that live for milliseconds.
 ///
@@ -525,9 +525,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                 self.observer.realloc(object, old, object, size);
                 return Some(object);
             }
-            // What grows by a little does so again. Above the small sizes their steps leave as much room.
-            let grows = H::IS_SOFT && size > old && size <= AMPLE_MAX;
-            let ample = if grows { size + size / AMPLE_SHARE } else { size };
+            // What grows by little does so again; what doubles has its room already.
+            let grows = H::IS_SOFT && size > old && old <= AMPLE_MAX;
+            let ample = if grows { size.max(old + old / AMPLE_SHARE) } else { size };
             self.copy_to(object, old, size, ample, align)
         }
     }

@@ -238,16 +238,23 @@ fn what_grows_by_a_little_moves_seldom_and_what_shrinks_by_a_little_stays() {
     let layout = |size| Layout::from_size_align(size, 8).unwrap();
     // SAFETY: each layout is the one of the last request.
     unsafe {
-        let mut object = ALLOCATOR.alloc(layout(64));
-        let mut moves = 0;
-        for size in (72..=448).step_by(8) {
-            let grown = ALLOCATOR.realloc(object, layout(size - 8), size);
-            moves += usize::from(grown != object);
-            object = grown;
+        // A quarter each time would be 9, and 13.
+        for (from, to, step, moves_expected) in [(64, 448, 8, 5..=10), (1024, 16_384, 64, 8..=14)] {
+            let mut object = ALLOCATOR.alloc(layout(from));
+            let mut moves = 0;
+            for size in (from + step..=to).step_by(step) {
+                let grown = ALLOCATOR.realloc(object, layout(size - step), size);
+                moves += usize::from(grown != object);
+                object = grown;
+            }
+            assert!(moves_expected.contains(&moves), "{moves} moves from {from} to {to}");
+            ALLOCATOR.dealloc(object, layout(to));
         }
-        // An eighth each time would be 17.
-        assert!((8..=20).contains(&moves), "{moves} moves in 48 steps");
-        ALLOCATOR.dealloc(object, layout(448));
+        // What doubles has its room already.
+        let doubled = ALLOCATOR.realloc(ALLOCATOR.alloc(layout(64)), layout(64), 128);
+        let beyond = ALLOCATOR.realloc(doubled, layout(128), 136);
+        assert_ne!(beyond, doubled);
+        ALLOCATOR.dealloc(beyond, layout(136));
         for size in [400, 4000] {
             let object = ALLOCATOR.alloc(layout(size));
             let less = size - size / 5;
