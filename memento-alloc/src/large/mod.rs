@@ -34,8 +34,10 @@ const HUGE_BYTES: usize = 2 << 20;
 /// Zeros of so many bytes come from fresh pages, and those are not kept: so large a table is often used
 /// here and there, and writing zeros to all of it costs as much as touching an eighth of it.
 const APART_BYTES: usize = 32 << 20;
-/// A huge page may reach beyond what is used of the area by this share of it: the next object has the rest.
+/// A huge page may reach beyond what is used of the area by this share of it: the next object has the rest. …
 const AHEAD_SHARE: usize = 8;
+/// … Or by this share of what the process has resident.
+const RESIDENT_SHARE: usize = 4;
 
 /// The large objects of a process.
 #[derive(Debug)]
@@ -321,7 +323,8 @@ impl State {
         let end = pages.end().next_multiple_of(HUGE_BYTES);
         let ahead = end.saturating_sub(self.area.top());
         let reaches = pages.mapping == AREA
-            && ahead <= self.area.used() / AHEAD_SHARE
+            && (ahead <= self.area.used() / AHEAD_SHARE
+                || os.resident().is_some_and(|bytes| ahead <= bytes / RESIDENT_SHARE))
             && self.area.reaches(os, end);
         let bytes = if reaches { end - pages.address() } else { pages.bytes };
         let whole = Pages { bytes, ..*pages }.whole(HUGE_BYTES);

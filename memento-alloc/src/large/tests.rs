@@ -176,6 +176,26 @@ fn resident_beyond_dense_objects(count: usize) -> usize {
 
 #[test]
 #[cfg(not(miri))]
+fn the_last_huge_page_reaches_beyond_by_what_is_little_for_the_process() {
+    let ahead = HUGE_BYTES / 2;
+    for (resident, pages) in [(ahead * 4 - 1, 0), (ahead * 4, 1)] {
+        let large = Large::new(memento_hal::os::Fake::new());
+        large.os.limit_reservations(64 << 20);
+        large.os.tell_resident(resident);
+        let first = large.allocate(HUGE_BYTES / 4, 16, false).unwrap();
+        let start = first.addr().get() + HUGE_BYTES / 4;
+        // What the first object was used for is not known here, and so it counts as used in full.
+        let end = start.next_multiple_of(HUGE_BYTES) + HUGE_BYTES - ahead;
+        let second = large.allocate(end - start, 16, false).unwrap();
+        assert_eq!(second.addr().get(), start, "side by side");
+        assert_eq!(large.os.huge_ranges().len(), pages, "{resident} bytes are resident");
+        // SAFETY: allocated above, not used afterwards.
+        unsafe { assert!(large.free(first) && large.free(second)) };
+    }
+}
+
+#[test]
+#[cfg(not(miri))]
 fn an_object_grows_where_it_is_while_what_follows_is_free() {
     // Another test may be given the addresses that an object is moved from, though hardly every time.
     assert!((0..20).any(|_| grow_in_place_and_move()), "the hole is never mapped again");
