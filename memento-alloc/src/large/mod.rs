@@ -36,7 +36,7 @@ const HUGE_BYTES: usize = 2 << 20;
 const APART_BYTES: usize = 32 << 20;
 /// A huge page may reach beyond what is used of the area by this share of it: the next object has the rest. …
 const AHEAD_SHARE: usize = 8;
-/// … Or by this share of what the process has resident.
+/// … Or by three fifths of it, where that is at most this share of what the process has resident.
 const RESIDENT_SHARE: usize = 4;
 
 /// The large objects of a process.
@@ -317,15 +317,21 @@ impl State {
         self.free.take(bytes, align)
     }
 
+    /// Whether so many bytes that a huge page reaches beyond what is used are little.
+    fn is_little(&self, os: &impl Os, ahead: usize) -> bool {
+        let used = self.area.used();
+        ahead <= used / AHEAD_SHARE
+            || ahead <= used / 5 * 3
+                && os.resident().is_some_and(|all| ahead <= all / RESIDENT_SHARE)
+    }
+
     /// Has what is fresh of an object that is sure to be used be huge, and the rest of its last huge page if
     /// that is little. All of the object is advised: for the kernel it stays one, and can be moved by one call.
     fn back_by_huge_pages(&mut self, os: &impl Os, pages: &Pages) {
         let end = pages.end().next_multiple_of(HUGE_BYTES);
         let ahead = end.saturating_sub(self.area.top());
-        let reaches = pages.mapping == AREA
-            && (ahead <= self.area.used() / AHEAD_SHARE
-                || os.resident().is_some_and(|bytes| ahead <= bytes / RESIDENT_SHARE))
-            && self.area.reaches(os, end);
+        let reaches =
+            pages.mapping == AREA && self.is_little(os, ahead) && self.area.reaches(os, end);
         let bytes = if reaches { end - pages.address() } else { pages.bytes };
         let whole = Pages { bytes, ..*pages }.whole(HUGE_BYTES);
         if whole.bytes > 0 {

@@ -177,15 +177,26 @@ fn resident_beyond_dense_objects(count: usize) -> usize {
 #[test]
 #[cfg(not(miri))]
 fn the_last_huge_page_reaches_beyond_by_what_is_little_for_the_process() {
-    let ahead = HUGE_BYTES / 2;
-    for (resident, pages) in [(ahead * 4 - 1, 0), (ahead * 4, 1)] {
+    let (half, whole) = (HUGE_BYTES / 2, HUGE_BYTES);
+    for (used, ahead, resident, pages) in [
+        (whole, half, half * 4 - 1, 0),
+        (whole, half, half * 4, 1),
+        // More than three fifths of what is used.
+        (whole / 8, whole - whole / 64, whole * 64, 0),
+    ] {
         let large = Large::new(memento_hal::os::Fake::new());
         large.os.limit_reservations(64 << 20);
         large.os.tell_resident(resident);
-        let first = large.allocate(HUGE_BYTES / 4, 16, false).unwrap();
-        let start = first.addr().get() + HUGE_BYTES / 4;
+        let mut first = large.allocate(used, 16, false).unwrap();
+        if ahead > half {
+            // So that the second object is as short as can be.
+            let rest = first.addr().get().next_multiple_of(whole) - first.addr().get();
+            // SAFETY: allocated above, and only used where it is now.
+            first = unsafe { large.resize(first, rest.max(used), 16) }.unwrap();
+        }
+        let start = first.addr().get() + large.size_of(first).unwrap();
         // What the first object was used for is not known here, and so it counts as used in full.
-        let end = start.next_multiple_of(HUGE_BYTES) + HUGE_BYTES - ahead;
+        let end = start.next_multiple_of(whole) + whole - ahead;
         let second = large.allocate(end - start, 16, false).unwrap();
         assert_eq!(second.addr().get(), start, "side by side");
         assert_eq!(large.os.huge_ranges().len(), pages, "{resident} bytes are resident");
