@@ -26,7 +26,7 @@ use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 use memento_hal::counters::Counters;
 use memento_hal::fatal::corruption;
-use memento_hal::geometry::{SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
+use memento_hal::geometry::{CLASS_STEP, SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
 use memento_hal::os::Linux;
 use memento_hal::soft::{Added, Bin, DIRECT_MAX, HEAP_MAX, Hardened, Heap, Soft};
 use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
@@ -35,6 +35,17 @@ use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 const AMPLE_SHARE: usize = 4;
 /// … up to this size.
 const AMPLE_MAX: usize = 32 << 10;
+
+/// What an object of `old` usable bytes gets when it grows to `size`: what grows by little does so again; what doubles
+/// has its room already. Never so much that it would not [fit](Memento::fits_in_place) there, and move again.
+const fn ample(old: usize, size: usize) -> usize {
+    let more = (old + old / AMPLE_SHARE) & !(CLASS_STEP - 1);
+    let most = if size <= SMALL_MAX { SMALL_MAX } else { usize::MAX };
+    match if more < most { more } else { most } {
+        more if more > size => more,
+        _ => size,
+    }
+}
 
 /// A memory allocator for functions that live for milliseconds.
 ///
@@ -525,10 +536,8 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                 self.observer.realloc(object, old, object, size);
                 return Some(object);
             }
-            // What grows by little does so again; what doubles has its room already.
             let grows = H::IS_SOFT && size > old && old <= AMPLE_MAX;
-            let ample = if grows { size.max(old + old / AMPLE_SHARE) } else { size };
-            self.copy_to(object, old, size, ample, align)
+            self.copy_to(object, old, size, if grows { ample(old, size) } else { size }, align)
         }
     }
 
@@ -544,7 +553,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         ample: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        let Some(new) = self.route(ample, align, false) else {
+        let more = self.route(ample, align, false);
+        let exact = || if ample > size { self.route(size, align, false) } else { None };
+        let Some(new) = more.or_else(exact) else {
             // What is to shrink may stay, unless a sized free would look for it elsewhere.
             let stays = size <= old && size > SMALL_MAX && !self.mode.is_hardened();
             return stays.then_some(object);

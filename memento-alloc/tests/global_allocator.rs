@@ -255,6 +255,17 @@ fn what_grows_by_a_little_moves_seldom_and_what_shrinks_by_a_little_stays() {
         let beyond = ALLOCATOR.realloc(doubled, layout(128), 136);
         assert_ne!(beyond, doubled);
         ALLOCATOR.dealloc(beyond, layout(136));
+        // Wherever it ends up, it stays there for the same size and a little more.
+        for size in 1..5000 {
+            let object = ALLOCATOR.alloc(layout(size));
+            let usable = size.next_multiple_of(8);
+            let grown = ALLOCATOR.realloc(object, layout(size), usable + 1);
+            let same = ALLOCATOR.realloc(grown, layout(usable + 1), usable + 1);
+            assert_eq!(same, grown, "{size}");
+            let more = ALLOCATOR.realloc(same, layout(usable + 1), usable + 2);
+            assert_eq!(more, same, "{size}");
+            ALLOCATOR.dealloc(more, layout(usable + 2));
+        }
         for size in [400, 4000] {
             let object = ALLOCATOR.alloc(layout(size));
             let less = size - size / 5;

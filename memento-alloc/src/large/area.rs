@@ -28,12 +28,14 @@ pub(super) struct Area {
     /// Bytes below the top, and bytes that are committed.
     top: usize,
     committed: usize,
+    /// Bytes up to which huge pages may have memory, if that is beyond the top.
+    reached: usize,
 }
 
 impl Area {
     /// Not asked for yet.
     pub const fn new() -> Self {
-        Self { base: null_mut(), bytes: 0, asked: false, top: 0, committed: 0 }
+        Self { base: null_mut(), bytes: 0, asked: false, top: 0, committed: 0, reached: 0 }
     }
 
     /// Address of the top; 0 without an area.
@@ -57,7 +59,7 @@ impl Area {
         let old = self.top;
         self.top = top.max(old);
         let start = NonNull::new(self.base.wrapping_add(old))?;
-        Some(Pages { start, bytes: self.top - old, mapping: AREA })
+        Some(Pages { start, bytes: self.top - old, mapping: AREA, allocated: 0 })
     }
 
     /// Address from which on an object may lie, if nothing below the top is free; asks for the area first.
@@ -67,28 +69,39 @@ impl Area {
     }
 
     /// Lowers the top to the start of pages that end there and read as zero.
-    pub fn lower(&mut self, pages: &Pages) {
+    pub fn lower(&mut self, os: &impl Os, pages: &Pages) {
         debug_assert!(pages.mapping == AREA && pages.end() == self.top());
+        // What reaches beyond the top would be forgotten.
+        self.clear_above(os);
         self.top -= pages.bytes;
     }
 
     /// Gives back what the last huge page may have above the top.
-    pub fn clear_above(&self, os: &impl Os, huge: usize) {
-        let end = self.top().next_multiple_of(huge).min(self.base.addr() + self.committed);
+    pub fn clear_above(&mut self, os: &impl Os) {
+        let above = core::mem::take(&mut self.reached).saturating_sub(self.top);
         if let Some(start) = NonNull::new(self.base.wrapping_add(self.top))
-            && end > self.top()
+            && above > 0
         {
             // SAFETY: committed, and above the top nothing is needed. If the system refuses, it is zero
             // as before.
-            let _ = unsafe { os.decommit(start, end - self.top()) };
+            let _ = unsafe { os.decommit(start, above) };
         }
+    }
+
+    /// Whether a huge page that reaches to this address was allowed before.
+    pub fn has_reached(&self, end: usize) -> bool {
+        end.wrapping_sub(self.base.addr()) <= self.reached
     }
 
     /// Has the area be committed up to this address, beyond the top, so that the last huge page is whole.
     /// `false` if that is not to be.
-    pub fn reaches(&mut self, os: &impl Os, end: usize) -> bool {
+    pub fn reach(&mut self, os: &impl Os, end: usize) -> bool {
         let wanted = end.wrapping_sub(self.base.addr());
-        wanted <= self.bytes && self.commit(os, wanted)
+        let done = wanted <= self.bytes && self.commit(os, wanted);
+        if done {
+            self.reached = self.reached.max(wanted);
+        }
+        done
     }
 
     fn commit(&mut self, os: &impl Os, end: usize) -> bool {
@@ -150,10 +163,38 @@ mod tests {
         assert_eq!((none.bytes, area.used()), (0, 3 * STEP), "it is that high already");
         let mut low = got;
         let high = low.split(STEP);
-        area.lower(&high);
+        area.lower(&os, &high);
         assert_eq!(area.top(), base + STEP);
         assert!(area.raise(&os, base + (1 << LARGEST) + 1).is_none(), "beyond the area");
         assert!(area.raise(&os, base - 1).is_none());
+    }
+
+    #[test]
+    fn what_reaches_beyond_the_top_is_given_back_with_it() {
+        let os = memento_hal::os::Fake::new();
+        os.limit_reservations(1 << SMALLEST);
+        let mut area = Area::new();
+        let base = area.first_free(&os).unwrap();
+        for lowers in [true, false] {
+            let got = area.raise(&os, base + 3 * STEP).unwrap();
+            assert!(!area.has_reached(base + 4 * STEP));
+            assert!(area.reach(&os, base + 4 * STEP));
+            assert!(area.has_reached(base + 4 * STEP) && !area.has_reached(base + 5 * STEP));
+            let beyond = got.start.as_ptr().with_addr(got.end());
+            // SAFETY: committed, and nobody else's.
+            unsafe { beyond.write(1) };
+            let before = os.decommits();
+            if lowers {
+                area.lower(&os, &got);
+            } else {
+                area.clear_above(&os);
+            }
+            assert_eq!(os.decommits(), before + 1);
+            area.clear_above(&os);
+            assert_eq!(os.decommits(), before + 1, "once");
+            // SAFETY: as above.
+            assert_eq!(unsafe { beyond.read() }, 0);
+        }
     }
 
     #[test]
@@ -175,7 +216,7 @@ mod tests {
         assert!(area.raise(&os, base + STEP).is_some());
         let end = base + (1 << SMALLEST);
         if COMMIT_STEP < 1 << SMALLEST {
-            assert!(area.raise(&os, end).is_none() && !area.reaches(&os, end));
+            assert!(area.raise(&os, end).is_none() && !area.reach(&os, end));
         }
         assert_eq!(area.used(), STEP);
     }

@@ -19,9 +19,6 @@ const AMPLE_FROM: usize = 8 << 20;
 const AMPLE_MAX: usize = 48 << 20;
 /// Each free lowers the level by this share of its bytes.
 const FORGET_SHARE: usize = 64;
-/// Pages that are kept have left the caches when they are used again, once the program has so many bytes in use: with
-/// what is kept they are about what the caches of a processor hold, which it shares with others.
-const BEYOND_CACHES: usize = 16 << 20;
 
 /// About how many bytes of large objects the program uses at a time: the most of late.
 #[derive(Debug)]
@@ -58,11 +55,6 @@ impl Level {
         if self.beside >= kept {
             self.level = self.live;
         }
-    }
-
-    /// Whether what is used again has likely left the caches.
-    pub fn is_beyond_caches(&self) -> bool {
-        self.level >= BEYOND_CACHES
     }
 
     /// Most bytes to keep. With those in use not much more than the program had in use itself, so that
@@ -219,7 +211,7 @@ mod tests {
     fn sure_is_what_was_touched_and_one_hollow_object_counts_more() {
         let os = memento_hal::os::Linux;
         let start = os.map(MIB, os.page_bytes()).unwrap();
-        let pages = Pages { start, bytes: MIB, mapping: 1 };
+        let pages = Pages { start, bytes: MIB, mapping: 1, allocated: 0 };
         let mut habit = Habit::new();
         assert!(!habit.is_sure(8 * MIB));
         habit.learn_at_end(&os, &pages);

@@ -23,7 +23,7 @@ use area::Area;
 use core::ptr::NonNull;
 use footprint::{Habit, Level};
 use memento_hal::lock::{ForkLock, this_thread};
-use memento_hal::os::Os;
+use memento_hal::os::{HugePages, Os};
 use pages::AREA;
 pub(crate) use pages::Pages;
 use runs::{Cut, Runs};
@@ -34,10 +34,18 @@ const HUGE_BYTES: usize = 2 << 20;
 /// Zeros of so many bytes come from fresh pages, and those are not kept: so large a table is often used
 /// here and there, and writing zeros to all of it costs as much as touching an eighth of it.
 const APART_BYTES: usize = 32 << 20;
-/// A huge page may reach beyond what is used of the area by this share of it: the next object has the rest. …
+/// A huge page may reach beyond what is used of the area by this share of it, since the next object has the rest, …
 const AHEAD_SHARE: usize = 8;
-/// … Or by three fifths of it, where that is at most this share of what the process has resident.
+/// … and by so many parts for so many that are used, if what it reaches by is no more than …
+const AHEAD_PARTS: usize = 3;
+const USED_PARTS: usize = 5;
+/// … this share of what the process has resident.
 const RESIDENT_SHARE: usize = 4;
+
+/// The clock by which objects are old: a tick for so many bytes that were allocated.
+const TICK_BYTES: usize = 64 << 10;
+/// After so many ticks, 12 MiB, what an object was filled with has likely left the caches, which programs share.
+const COLD_TICKS: u32 = 192;
 
 /// The large objects of a process.
 #[derive(Debug)]
@@ -74,6 +82,8 @@ struct State {
     level: Level,
     habit: Habit,
     usage: LargeUsage,
+    /// Bytes that were ever allocated.
+    allocated: usize,
 }
 
 // SAFETY: the pages are owned by the state; threads reach it through the lock.
@@ -85,6 +95,8 @@ struct Served {
     backing: Backing,
     /// Bytes at its front that may be other than zero.
     used: usize,
+    /// Whether they have likely left the caches.
+    cold: bool,
     /// Bytes that are better populated at once, since all of them will be touched.
     populate: usize,
 }
@@ -102,6 +114,7 @@ impl<O: Os> Large<O> {
             level: Level::new(),
             habit: Habit::new(),
             usage: LargeUsage { objects: 0, bytes: 0, peak_bytes: 0, kept_bytes: 0 },
+            allocated: 0,
         };
         Self { os, state: ForkLock::new(state) }
     }
@@ -126,10 +139,8 @@ impl<O: Os> Large<O> {
         let page = self.os.page_bytes();
         let bytes = size.max(1).checked_next_multiple_of(page)?;
         let align = align.max(page);
-        let (served, cold) = self.locked(|os, state, surplus| {
-            let served = state.allocate(os, bytes, align, zeroed, surplus)?;
-            Some((served, state.level.is_beyond_caches()))
-        })?;
+        let served =
+            self.locked(|os, state, surplus| state.allocate(os, bytes, align, zeroed, surplus))?;
         // SAFETY: the object is ours, and nobody knows its address yet.
         unsafe {
             if served.populate > 0 {
@@ -137,7 +148,7 @@ impl<O: Os> Large<O> {
             }
             if zeroed {
                 let used = served.used.min(size).next_multiple_of(page);
-                zero::clear(&self.os, Pages { bytes: used, ..served.pages }, cold);
+                zero::clear(&self.os, Pages { bytes: used, ..served.pages }, served.cold);
             }
         }
         Some(served.pages.start)
@@ -263,19 +274,32 @@ impl State {
         if !self.table.reserve(os) || !self.free.reserve(os) {
             return None;
         }
-        let served = if zeroed && bytes >= APART_BYTES {
+        let mut served = if zeroed && bytes >= APART_BYTES {
             let pages = self.map(os, bytes, align)?;
-            Served { pages, backing: Backing::Apart, used: 0, populate: 0 }
-        } else if let Some(pages) = self.free.take_kept(bytes, align) {
-            Served { pages, backing: Backing::Known, used: pages.bytes, populate: 0 }
+            Served { pages, backing: Backing::Apart, used: 0, cold: false, populate: 0 }
+        } else if let Some(Cut { pages, used, allocated }) = self.free.take_kept(bytes, align) {
+            let cold = self.is_cold(allocated);
+            Served { pages, backing: Backing::Known, used, cold, populate: 0 }
         } else {
             self.take_fresh(os, bytes, align, zeroed)?
         };
+        self.allocated += served.pages.bytes;
+        served.pages.allocated = self.now();
         self.table.put(served.pages, served.backing);
         self.usage.objects += 1;
         self.count_in(served.pages.bytes, served.backing);
         self.trim(os, surplus);
         Some(served)
+    }
+
+    /// The time of [`Pages::allocated`].
+    fn now(&self) -> u32 {
+        (self.allocated / TICK_BYTES) as u32
+    }
+
+    /// Whether pages of an object that was allocated then have likely left the caches.
+    fn is_cold(&self, allocated: u32) -> bool {
+        self.now().wrapping_sub(allocated) >= COLD_TICKS
     }
 
     /// Pages of which at least a part is fresh.
@@ -288,20 +312,23 @@ impl State {
     ) -> Option<Served> {
         self.learn_from_latest(os);
         let sure = !zeroed && self.habit.is_sure(bytes);
+        let top = self.area.top();
         let cut = self.take_from_area(os, bytes, align);
-        let Cut { pages, used } = match cut {
+        let Cut { pages, used, allocated } = match cut {
             Some(cut) => cut,
-            None => Cut { pages: self.map(os, bytes, align)?, used: 0 },
+            None => Cut { pages: self.map(os, bytes, align)?, used: 0, allocated: 0 },
         };
+        // What a huge page reached beyond the top shows nothing.
+        let shows = pages.address() < top || !self.area.has_reached(pages.end());
         if sure {
             self.back_by_huge_pages(os, &pages);
         }
         let populate = if sure && bytes < HUGE_BYTES { bytes } else { 0 };
         // What is populated would look used whatever becomes of it, as what was used before does.
-        let fresh = !zeroed && populate == 0 && used == 0;
+        let fresh = !zeroed && populate == 0 && used == 0 && shows;
         let backing = if fresh { Backing::Fresh } else { Backing::Known };
         self.latest = Some(pages.start);
-        Some(Served { pages, backing, used, populate })
+        Some(Served { pages, backing, used, cold: self.is_cold(allocated), populate })
     }
 
     /// An object in the area: in a room that holds it, where the least of it is clean, or at the top.
@@ -317,21 +344,26 @@ impl State {
         self.free.take(bytes, align)
     }
 
-    /// Whether so many bytes that a huge page reaches beyond what is used are little.
-    fn is_little(&self, os: &impl Os, ahead: usize) -> bool {
-        let used = self.area.used();
-        ahead <= used / AHEAD_SHARE
-            || ahead <= used / 5 * 3
-                && os.resident().is_some_and(|all| ahead <= all / RESIDENT_SHARE)
+    /// Whether a huge page may reach to this address, which is little for the process, or was before.
+    fn may_reach(&mut self, os: &impl Os, end: usize) -> bool {
+        let (used, ahead) = (self.area.used(), end.saturating_sub(self.area.top()));
+        let little = || {
+            ahead <= used / AHEAD_SHARE
+                || ahead * USED_PARTS <= used * AHEAD_PARTS
+                    && os.resident().is_some_and(|all| ahead <= all / RESIDENT_SHARE)
+        };
+        self.area.has_reached(end) || (little() && self.area.reach(os, end))
     }
 
     /// Has what is fresh of an object that is sure to be used be huge, and the rest of its last huge page if
     /// that is little. All of the object is advised: for the kernel it stays one, and can be moved by one call.
     fn back_by_huge_pages(&mut self, os: &impl Os, pages: &Pages) {
         let end = pages.end().next_multiple_of(HUGE_BYTES);
-        let ahead = end.saturating_sub(self.area.top());
-        let reaches =
-            pages.mapping == AREA && self.is_little(os, ahead) && self.area.reaches(os, end);
+        let begins_before = end - pages.address() >= HUGE_BYTES;
+        let reaches = pages.mapping == AREA
+            && begins_before
+            && os.huge_pages() != HugePages::Never
+            && self.may_reach(os, end);
         let bytes = if reaches { end - pages.address() } else { pages.bytes };
         let whole = Pages { bytes, ..*pages }.whole(HUGE_BYTES);
         if whole.bytes > 0 {
@@ -348,7 +380,7 @@ impl State {
             self.drop_kept(os);
             os.map(bytes, align)
         })?;
-        Some(Pages { start, bytes, mapping: self.next_mapping() })
+        Some(Pages { start, bytes, mapping: self.next_mapping(), allocated: self.now() })
     }
 
     /// Has a look at the latest object on fresh pages, which mostly is in use by now.
@@ -396,7 +428,7 @@ impl State {
         }
         self.free.add(pages, false);
         if let Some(clean) = self.free.take_clean_before(self.area.top()) {
-            self.area.lower(&clean);
+            self.area.lower(os, &clean);
         }
     }
 
@@ -476,7 +508,7 @@ impl State {
         if pages.mapping == AREA && os.map_again(pages.start, pages.bytes) {
             self.add_clean(os, *pages);
         }
-        Some(Pages { start, bytes, mapping: self.next_mapping() })
+        Some(Pages { start, bytes, mapping: self.next_mapping(), ..*pages })
     }
 
     fn shrink(
@@ -519,7 +551,7 @@ impl State {
     fn drop_kept(&mut self, os: &impl Os) -> usize {
         let bytes = self.free.kept();
         if self.huge_from != usize::MAX {
-            self.area.clear_above(os, HUGE_BYTES);
+            self.area.clear_above(os);
         }
         while let Some(run) = self.free.take_oldest(usize::MAX, |_| os.page_bytes()) {
             if give_back(os, &run) {

@@ -12,6 +12,8 @@ pub(crate) struct Pages {
     pub bytes: usize,
     /// Number of the mapping.
     pub mapping: u32,
+    /// When the object that they are or were was allocated, by a clock that goes with what is allocated.
+    pub allocated: u32,
 }
 
 impl Pages {
@@ -28,9 +30,18 @@ impl Pages {
     /// Cuts off what is behind the first `bytes`.
     pub fn split(&mut self, bytes: usize) -> Self {
         debug_assert!(bytes <= self.bytes);
-        let rest = Self { start: self.at(bytes), bytes: self.bytes - bytes, mapping: self.mapping };
+        let rest = Self { start: self.at(bytes), bytes: self.bytes - bytes, ..*self };
         self.bytes = bytes;
         rest
+    }
+
+    /// With those that follow in the same mapping; as old as their bytes are on average, about.
+    pub fn joined(&self, next: &Self) -> Self {
+        let bytes = self.bytes + next.bytes;
+        // The clock may have gone round. Of what is less than 64 KiB nothing is seen.
+        let later = i64::from(next.allocated.wrapping_sub(self.allocated) as i32);
+        let part = later * (next.bytes >> 16) as i64 / (bytes >> 16).max(1) as i64;
+        Self { bytes, allocated: self.allocated.wrapping_add(part as u32), ..*self }
     }
 
     /// The address so many bytes from the start: within the run or at its end.
@@ -44,6 +55,6 @@ impl Pages {
     pub fn whole(&self, unit: usize) -> Self {
         let first = self.address().next_multiple_of(unit).min(self.end());
         let last = (self.end() / unit * unit).max(first);
-        Self { start: self.at(first - self.address()), bytes: last - first, mapping: self.mapping }
+        Self { start: self.at(first - self.address()), bytes: last - first, ..*self }
     }
 }

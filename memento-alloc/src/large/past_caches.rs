@@ -6,17 +6,22 @@
 
 use core::ptr::NonNull;
 
-#[cfg(target_arch = "x86_64")]
+// Miri knows no such stores. Those of 16 bytes, which every processor has, take 1.1 times as long in `calloc`.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 cpufeatures::new!(avx, "avx");
+
+/// What is written at once.
+const UNIT: usize = 128;
 
 /// Writes zeros to so many bytes.
 ///
 /// # Safety
-/// They are the caller's; `start` is a multiple of a page, of which there is no part.
+/// They are the caller's. Their number and `start` are multiples of [`UNIT`].
 pub(super) unsafe fn write_zeros(start: NonNull<u8>, bytes: usize) {
-    // SAFETY: the caller's. The processor was asked what it has (Miri has nothing).
+    debug_assert!(bytes.is_multiple_of(UNIT) && start.addr().get().is_multiple_of(UNIT));
+    // SAFETY: the caller's. The processor was asked what it has.
     unsafe {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         if avx::get() {
             return stream(start, bytes);
         }
@@ -26,7 +31,7 @@ pub(super) unsafe fn write_zeros(start: NonNull<u8>, bytes: usize) {
 
 /// # Safety
 /// As [`write_zeros`], on a processor that has AVX.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 #[target_feature(enable = "avx")]
 unsafe fn stream(start: NonNull<u8>, bytes: usize) {
     use core::arch::x86_64::{__m256i, _mm_sfence, _mm256_setzero_si256, _mm256_stream_si256};
@@ -34,7 +39,7 @@ unsafe fn stream(start: NonNull<u8>, bytes: usize) {
     let end = start.as_ptr().wrapping_add(bytes).cast();
     let mut at: *mut __m256i = start.as_ptr().cast();
     while at < end {
-        // SAFETY: four times 32 bytes divide a page, by which `start` is aligned.
+        // SAFETY: the caller's; four times 32 bytes are a unit.
         unsafe {
             _mm256_stream_si256(at, zero);
             _mm256_stream_si256(at.add(1), zero);

@@ -32,7 +32,7 @@ struct Run {
 
 impl Run {
     const NONE: Self = Self {
-        pages: Pages { start: NonNull::dangling(), bytes: 0, mapping: 0 },
+        pages: Pages { start: NonNull::dangling(), bytes: 0, mapping: 0, allocated: 0 },
         kept: false,
         age: 0,
     };
@@ -49,6 +49,8 @@ pub(super) struct Cut {
     pub pages: Pages,
     /// Bytes at the front that may be other than zero: behind them all is clean.
     pub used: usize,
+    /// When these were allocated, see [`Pages::allocated`].
+    pub allocated: u32,
 }
 
 /// The runs, in order of address.
@@ -155,7 +157,7 @@ impl Runs {
             && run.touches(next)
         {
             let next = self.remove(index);
-            run.pages.bytes += next.pages.bytes;
+            run.pages = run.pages.joined(&next.pages);
             run.age = run.age.max(next.age);
         }
         if let Some(before) = index.checked_sub(1)
@@ -165,7 +167,7 @@ impl Runs {
             index = before;
             let first = self.remove(index);
             // Its start is good for both: what a mapping returned reaches over all of it.
-            run.pages = Pages { bytes: first.pages.bytes + run.pages.bytes, ..first.pages };
+            run.pages = first.pages.joined(&run.pages);
             run.age = run.age.max(first.age);
         }
         self.insert(index, run);
@@ -177,7 +179,7 @@ impl Runs {
         let end = address + bytes;
         let mut index = self.position(address + 1) - 1;
         let mut found: Option<Pages> = None;
-        let mut used = 0;
+        let (mut used, mut known) = (0, None::<Pages>);
         while index < self.count && self.all()[index].pages.address() < end {
             let Run { mut pages, kept, age } = self.remove(index);
             let mut inner = pages.split(address.saturating_sub(pages.address()));
@@ -192,13 +194,13 @@ impl Runs {
             }
             if kept {
                 used = inner.end() - address;
+                known = Some(known.map_or(inner, |all| all.joined(&inner)));
             }
-            found =
-                Some(found.map_or(inner, |all| Pages { bytes: all.bytes + inner.bytes, ..all }));
+            found = Some(found.map_or(inner, |all| all.joined(&inner)));
         }
         let pages = found.unwrap_or(Run::NONE.pages);
         debug_assert!(pages.address() == address && pages.bytes == bytes);
-        Cut { pages, used }
+        Cut { pages, used, allocated: known.map_or(0, |known| known.allocated) }
     }
 
     /// Where an object of `bytes` at a multiple of `align` may lie in free pages; `None` if it does not fit.
@@ -208,14 +210,14 @@ impl Runs {
     }
 
     /// Cuts an object of `bytes` at a multiple of `align` out of the shortest kept run that holds it.
-    pub fn take_kept(&mut self, bytes: usize, align: usize) -> Option<Pages> {
+    pub fn take_kept(&mut self, bytes: usize, align: usize) -> Option<Cut> {
         let kept = self.all().iter().filter(|run| run.kept).map(|run| run.pages);
         let fits = kept.filter_map(|run| {
             Some((run.bytes, Self::place(run.address(), run.end(), bytes, align)?, run.end()))
         });
         let (_, address, end) = fits.min()?;
         let left = end - address - bytes;
-        Some(self.cut(address, bytes + if left < LEFT_MIN { left } else { 0 }).pages)
+        Some(self.cut(address, bytes + if left < LEFT_MIN { left } else { 0 }))
     }
 
     /// Whether [`Runs::take_kept`] would find something.
@@ -339,7 +341,7 @@ mod tests {
     /// Pages without memory: nothing here reads or writes them.
     fn run(at: usize, units: usize, mapping: u32) -> Pages {
         let start = NonNull::new(core::ptr::without_provenance_mut::<u8>(at * UNIT)).unwrap();
-        Pages { start, bytes: units * UNIT, mapping }
+        Pages { start, bytes: units * UNIT, mapping, allocated: 0 }
     }
 
     /// All runs as (start, units, kept), in order of address.
@@ -348,8 +350,35 @@ mod tests {
         runs.all().iter().map(each).collect()
     }
 
-    fn cut(at: usize, units: usize, mapping: u32, used: usize) -> Cut {
-        Cut { pages: run(at, units, mapping), used: used * UNIT }
+    fn take_kept(runs: &mut Runs, bytes: usize, align: usize) -> Option<Pages> {
+        let cut = runs.take_kept(bytes, align)?;
+        assert_eq!(cut.used, cut.pages.bytes);
+        Some(cut.pages)
+    }
+
+    /// What is taken out of a room, and how much of it was used.
+    fn take(runs: &mut Runs, bytes: usize, align: usize) -> Option<(Pages, usize)> {
+        runs.take(bytes, align).map(|cut| (cut.pages, cut.used))
+    }
+
+    fn cut(at: usize, units: usize, mapping: u32, used: usize) -> (Pages, usize) {
+        (run(at, units, mapping), used * UNIT)
+    }
+
+    #[test]
+    fn what_is_joined_is_about_as_old_as_its_parts() {
+        let mut runs = Runs::new();
+        let aged = |at, units, allocated| Pages { allocated, ..run(at, units, 1) };
+        runs.add(aged(10, 6, 100), true);
+        runs.add(aged(18, 2, 500), true);
+        runs.add(aged(16, 2, 900), true);
+        assert_eq!(contents(&runs), [(10, 10, true)]);
+        // Six of 100, two of 900, then two of 500.
+        assert_eq!(runs.take_kept(4 * UNIT, UNIT).unwrap().allocated, 340);
+        // What is clean does not count.
+        runs.add(aged(20, 4, 7), false);
+        let cut = runs.take(8 * UNIT, UNIT).unwrap();
+        assert_eq!((cut.pages.bytes, cut.used, cut.allocated), (8 * UNIT, 6 * UNIT, 340));
     }
 
     #[test]
@@ -375,14 +404,14 @@ mod tests {
         runs.add(run(3, 20, 1), true);
         runs.add(run(33, 6, 2), true);
         runs.add(run(50, 2, 2), false);
-        assert_eq!(runs.take_kept(2 * UNIT, 4 * UNIT), Some(run(36, 2, 2)));
+        assert_eq!(take_kept(&mut runs, 2 * UNIT, 4 * UNIT), Some(run(36, 2, 2)));
         assert_eq!(contents(&runs), [(3, 20, true), (33, 3, true), (38, 1, true), (50, 2, false)]);
-        assert_eq!(runs.take_kept(21 * UNIT, UNIT), None);
-        assert_eq!(runs.take_kept(4 * UNIT, UNIT), Some(run(3, 4, 1)));
+        assert_eq!(take_kept(&mut runs, 21 * UNIT, UNIT), None);
+        assert_eq!(take_kept(&mut runs, 4 * UNIT, UNIT), Some(run(3, 4, 1)));
         assert!(runs.has_kept(16 * UNIT) && !runs.has_kept(17 * UNIT));
         assert_eq!(runs.kept(), 20 * UNIT);
         // Less than is worth a run stays with the object.
-        assert_eq!(runs.take_kept(3 * UNIT - 1, 1), Some(run(33, 3, 2)));
+        assert_eq!(take_kept(&mut runs, 3 * UNIT - 1, 1), Some(run(33, 3, 2)));
     }
 
     #[test]
@@ -392,17 +421,18 @@ mod tests {
         runs.add(run(7, 3, 1), false);
         runs.add(run(10, 2, 1), true);
         runs.add(run(12, 9, 2), false);
-        assert_eq!(runs.take(10 * UNIT, UNIT), None);
+        assert_eq!(take(&mut runs, 10 * UNIT, UNIT), None);
         assert_eq!(runs.room_before(12 * UNIT, 1), Some(4 * UNIT));
         assert_eq!((runs.room_before(11 * UNIT, 1), runs.room_before(12 * UNIT, 2)), (None, None));
         assert_eq!(runs.behind(&run(2, 2, 1)), 8 * UNIT);
         assert_eq!(runs.behind(&run(2, 2, 2)), 0, "another mapping");
         assert_eq!(runs.behind(&run(2, 3, 1)), 0);
-        assert_eq!(runs.take(7 * UNIT, UNIT), Some(cut(4, 7, 1, 7)));
+        assert_eq!(take(&mut runs, 7 * UNIT, UNIT), Some(cut(4, 7, 1, 7)));
         assert_eq!(contents(&runs), [(11, 1, true), (12, 9, false)]);
-        assert_eq!(runs.take(3 * UNIT, 8 * UNIT), Some(cut(16, 3, 2, 0)));
+        assert_eq!(take(&mut runs, 3 * UNIT, 8 * UNIT), Some(cut(16, 3, 2, 0)));
         assert_eq!(contents(&runs), [(11, 1, true), (12, 4, false), (19, 2, false)]);
-        assert_eq!(runs.take_behind(&run(9, 2, 1), UNIT), cut(11, 1, 1, 1));
+        let behind = runs.take_behind(&run(9, 2, 1), UNIT);
+        assert_eq!((behind.pages, behind.used), cut(11, 1, 1, 1));
         assert_eq!(runs.take_clean_before(21 * UNIT), Some(run(19, 2, 2)));
         assert_eq!(runs.take_clean_before(21 * UNIT), None);
         assert_eq!((contents(&runs), runs.kept()), (std::vec![(12, 4, false)], 0));
@@ -422,11 +452,11 @@ mod tests {
             runs.add(run(27, 1, 2), false);
             runs
         };
-        assert_eq!(rooms().take(6 * UNIT, UNIT), Some(cut(21, 6, 2, 6)));
-        assert_eq!(rooms().take(6 * UNIT, 2 * UNIT), Some(cut(20, 6, 2, 6)));
-        assert_eq!(rooms().take(8 * UNIT, UNIT), Some(cut(19, 8, 2, 8)));
-        assert_eq!(rooms().take(18 * UNIT, UNIT), Some(cut(10, 18, 2, 17)));
-        assert_eq!(rooms().take(19 * UNIT, UNIT), None);
+        assert_eq!(take(&mut rooms(), 6 * UNIT, UNIT), Some(cut(21, 6, 2, 6)));
+        assert_eq!(take(&mut rooms(), 6 * UNIT, 2 * UNIT), Some(cut(20, 6, 2, 6)));
+        assert_eq!(take(&mut rooms(), 8 * UNIT, UNIT), Some(cut(19, 8, 2, 8)));
+        assert_eq!(take(&mut rooms(), 18 * UNIT, UNIT), Some(cut(10, 18, 2, 17)));
+        assert_eq!(take(&mut rooms(), 19 * UNIT, UNIT), None);
     }
 
     #[test]
@@ -455,7 +485,7 @@ mod tests {
             runs.add(run(2 * (i * 7 % number) + 1, 1, 1), true);
         }
         assert!(contents(&runs).into_iter().eq((0..number).map(|i| (2 * i + 1, 1, true))));
-        assert_eq!(runs.take_kept(UNIT, 1), Some(run(1, 1, 1)), "of equal ones the lowest");
+        assert_eq!(take_kept(&mut runs, UNIT, 1), Some(run(1, 1, 1)), "of equal ones the lowest");
         for i in 1..number {
             runs.add(run(2 * i, 1, 1), true);
         }

@@ -37,6 +37,7 @@ struct Entry {
     start: *mut u8,
     bytes: usize,
     mapping: u32,
+    allocated: u32,
     backing: Backing,
 }
 
@@ -77,8 +78,8 @@ impl Table {
             return None;
         }
         let index = self.find(start.addr().get());
-        let Entry { start, bytes, mapping, backing } = *self.entry(index);
-        Some((Pages { start: NonNull::new(start)?, bytes, mapping }, backing))
+        let Entry { start, bytes, mapping, allocated, backing } = *self.entry(index);
+        Some((Pages { start: NonNull::new(start)?, bytes, mapping, allocated }, backing))
     }
 
     /// Makes room for one more; `false` if there is no memory for it.
@@ -89,11 +90,11 @@ impl Table {
     /// Adds an object, or writes anew what is known of the one with this start. There is room:
     /// [`Table::reserve`] said so, or one was removed since.
     pub fn put(&mut self, pages: Pages, backing: Backing) {
-        let Pages { start, bytes, mapping } = pages;
+        let Pages { start, bytes, mapping, allocated } = pages;
         let index = self.find(start.addr().get());
         let entry = self.entry(index);
         let added = entry.start.is_null();
-        *entry = Entry { start: start.as_ptr(), bytes, mapping, backing };
+        *entry = Entry { start: start.as_ptr(), bytes, mapping, allocated, backing };
         self.used += usize::from(added);
     }
 
@@ -172,7 +173,7 @@ mod tests {
             let mut map = HashMap::new();
             for (op, n) in ops {
                 let start = NonNull::new(core::ptr::without_provenance_mut::<u8>(n << 20)).unwrap();
-                let pages = Pages { start, bytes: n, mapping: n as u32 };
+                let pages = Pages { start, bytes: n, mapping: n as u32, allocated: n as u32 };
                 match op {
                     0 => {
                         prop_assert!(table.reserve(&os));

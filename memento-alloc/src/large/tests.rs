@@ -174,35 +174,49 @@ fn resident_beyond_dense_objects(count: usize) -> usize {
     before - count * 3 * MIB / 4096
 }
 
+/// Huge pages that are asked for once an object of a known kind ends so far before the end of its last one that what is
+/// missing is to what is used as three to five, or a page more; and what the area reaches to then, beyond its top.
+#[cfg(not(miri))]
+fn huge_pages_reached(os: memento_hal::os::Fake, more: usize) -> (usize, bool) {
+    os.limit_reservations(64 << 20);
+    let large = Large::new(os);
+    let known = HUGE_BYTES / 8;
+    let first = large.allocate(known, 16, false).unwrap();
+    let address = first.addr().get();
+    let rest = (address + known + 4096).next_multiple_of(HUGE_BYTES) - address;
+    // Zeros are never sure to be used.
+    let filler = large.allocate(rest - known, 16, true).unwrap();
+    let ahead = (rest + HUGE_BYTES) * 3 / 8 / 4096 * 4096 + more;
+    // What the first object was used for is not known here, and so it counts as used in full.
+    let second = large.allocate(HUGE_BYTES - ahead, 16, false).unwrap();
+    assert_eq!(second.addr().get(), address + rest, "side by side");
+    let pages = large.os.huge_ranges().len();
+    let decommits = large.os.decommits();
+    // SAFETY: allocated above, not used afterwards.
+    unsafe { assert!(large.free(first) && large.free(filler) && large.free(second)) };
+    // What was freed, and what lies beyond.
+    large.purge();
+    (pages, large.os.decommits() - decommits > 1)
+}
+
 #[test]
 #[cfg(not(miri))]
 fn the_last_huge_page_reaches_beyond_by_what_is_little_for_the_process() {
-    let (half, whole) = (HUGE_BYTES / 2, HUGE_BYTES);
-    for (used, ahead, resident, pages) in [
-        (whole, half, half * 4 - 1, 0),
-        (whole, half, half * 4, 1),
-        // More than three fifths of what is used.
-        (whole / 8, whole - whole / 64, whole * 64, 0),
-    ] {
-        let large = Large::new(memento_hal::os::Fake::new());
-        large.os.limit_reservations(64 << 20);
-        large.os.tell_resident(resident);
-        let mut first = large.allocate(used, 16, false).unwrap();
-        if ahead > half {
-            // So that the second object is as short as can be.
-            let rest = first.addr().get().next_multiple_of(whole) - first.addr().get();
-            // SAFETY: allocated above, and only used where it is now.
-            first = unsafe { large.resize(first, rest.max(used), 16) }.unwrap();
+    let reached = |resident: usize, more: usize, offered: bool| {
+        let os = memento_hal::os::Fake::new();
+        os.tell_resident(resident);
+        if offered {
+            os.offer_huge_pages();
         }
-        let start = first.addr().get() + large.size_of(first).unwrap();
-        // What the first object was used for is not known here, and so it counts as used in full.
-        let end = start.next_multiple_of(whole) + whole - ahead;
-        let second = large.allocate(end - start, 16, false).unwrap();
-        assert_eq!(second.addr().get(), start, "side by side");
-        assert_eq!(large.os.huge_ranges().len(), pages, "{resident} bytes are resident");
-        // SAFETY: allocated above, not used afterwards.
-        unsafe { assert!(large.free(first) && large.free(second)) };
-    }
+        huge_pages_reached(os, more)
+    };
+    assert_eq!(reached(64 << 20, 0, true), (1, true));
+    assert_eq!(reached(64 << 20, 4096, true), (0, false), "more than three fifths of what is used");
+    // It is between three and thirteen sixteenths of a huge page.
+    assert_eq!(reached(HUGE_BYTES * 13 / 4, 0, true), (1, true));
+    assert_eq!(reached(HUGE_BYTES * 3 / 4, 0, true), (0, false), "more than a quarter of it");
+    assert_eq!(reached(0, 0, true), (0, false), "not known");
+    assert_eq!(reached(64 << 20, 0, false), (0, false), "there are none");
 }
 
 #[test]
@@ -340,6 +354,39 @@ fn run(large: &Large<impl Os>, actions: Vec<Action>) {
     }
     large.purge();
     assert_eq!((large.usage().objects, large.usage().bytes), (0, 0));
+}
+
+/// Whether zeros would go past the caches, for each of a program's objects of 5 MiB, of which so many live at a time.
+#[cfg(not(miri))]
+fn cold_zeros(live: usize) -> Vec<bool> {
+    let large = large();
+    let mut cold = Vec::new();
+    let mut all: Vec<NonNull<u8>> = Vec::new();
+    for _ in 0..2 * live {
+        if all.len() == live {
+            // SAFETY: allocated below, not used afterwards.
+            assert!(unsafe { large.free(all.remove(0)) });
+        }
+        let served = large.locked(|os, state, surplus| {
+            let served = state.allocate(os, 5 * MIB, os.page_bytes(), true, surplus)?;
+            cold.push(served.cold && served.used > 0);
+            Some(served.pages.start)
+        });
+        all.push(served.unwrap());
+    }
+    // SAFETY: as above.
+    all.into_iter().for_each(|each| assert!(unsafe { large.free(each) }));
+    large.purge();
+    cold
+}
+
+#[test]
+#[cfg(not(miri))]
+fn zeros_go_past_the_caches_where_an_object_was_allocated_long_ago() {
+    assert_eq!(cold_zeros(1), [false; 2]);
+    // 10 MiB were allocated since then, or 15.
+    assert_eq!(cold_zeros(3), [false; 6]);
+    assert_eq!(cold_zeros(4), [[false; 4], [true; 4]].concat());
 }
 
 #[test]

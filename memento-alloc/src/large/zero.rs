@@ -17,16 +17,12 @@ const FEW_SHARE: usize = 32;
 /// A hole of fewer pages is written over.
 const HOLE_MIN: usize = 8;
 
-/// Of fewer bytes what is written may well stay in the caches until it is used.
-const COLD_MIN: usize = 1 << 20;
-
 /// Makes the pages read as zero. If the caches do not hold them anyway (`cold`), the zeros go past the caches.
 ///
 /// # Safety
 /// They are the caller's alone.
 pub(super) unsafe fn clear(os: &impl Os, pages: Pages, cold: bool) {
-    let write_zeros =
-        if cold && pages.bytes >= COLD_MIN { past_caches::write_zeros } else { write_zeros };
+    let write_zeros = if cold { past_caches::write_zeros } else { write_zeros };
     let page = os.page_bytes();
     let mut rest = pages;
     while rest.bytes > 0 {
@@ -141,13 +137,14 @@ mod tests {
             fake.refuse_decommits();
         }
         let bytes = backed.len() * PAGE;
-        let start = fake.map(bytes, PAGE).unwrap();
+        let start = fake.map(bytes + PAGE, PAGE).unwrap();
         let os = Told { fake, start: start.addr().get(), backed };
         // SAFETY: mapped above, of this length.
         unsafe {
             // What is swapped out is not zero either.
-            start.write_bytes(1, bytes);
-            clear(&os, Pages { start, bytes, mapping: 1 }, cold);
+            start.write_bytes(1, bytes + 1);
+            clear(&os, Pages { start, bytes, mapping: 1, allocated: 0 }, cold);
+            assert_eq!(start.add(bytes).read(), 1, "what follows");
             let step = if cfg!(miri) { 509 } else { 1 };
             assert!((0..bytes).step_by(step).all(|at| start.add(at).read() == 0));
         }
@@ -166,7 +163,7 @@ mod tests {
             assert_eq!(clear_told(runs(40, short), refuse, cold), 0, "short holes");
             assert_eq!(clear_told(runs(40, long), refuse, cold), asked(2));
             if !cfg!(miri) {
-                assert_eq!(clear_told(vec![true; COLD_MIN / PAGE], refuse, cold), 0);
+                assert_eq!(clear_told(vec![true; PART], refuse, cold), 0);
                 let parts = runs(PART * 2 + 50, |i| i == 700);
                 assert_eq!(clear_told(parts, refuse, cold), asked(3), "one page of a part");
                 assert_eq!(clear_told(runs(PART, long), refuse, cold), asked(51));

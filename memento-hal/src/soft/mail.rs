@@ -1,7 +1,7 @@
 //! What other threads have freed: reading the letters that arrived in a heap's mailbox.
 //!
-//! Letters are read as objects are needed, some hundred at a time: what is read much earlier has left the caches when it
-//! is allocated. `region` checked each object when it was freed, but whoever wrote to freed memory may have
+//! Letters are read as objects are needed, some hundreds at a time: what is read much earlier has left the
+//! caches when it is allocated. `region` checked each object when it was freed, but whoever wrote to freed memory may have
 //! changed a letter since, so nothing outside the heap's granules is touched.
 
 use super::bin::Bin;
