@@ -349,8 +349,8 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     /// As [`Memento::deallocate`]; `size` and `align` are those of the request.
     #[inline(always)]
     pub unsafe fn deallocate_sized(&self, object: NonNull<u8>, size: usize, align: usize) {
-        // SAFETY: the caller's. A request of this size and alignment was served from this bin, if it
-        // was served from this thread's heap at all, which is what `give_known` finds out.
+        // SAFETY: the caller's. A request of this size and alignment was served from this bin, or after a
+        // `realloc` from another, if it was served from this thread's heap at all, which is what `give_known` finds out.
         unsafe {
             if H::IS_SOFT
                 && !O::OBSERVES

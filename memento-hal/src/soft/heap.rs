@@ -273,7 +273,8 @@ impl<O: Os> Heap<O> {
     /// it was allocated is of the granule that its bin is served from, where nothing is counted.
     ///
     /// # Safety
-    /// As for [`Heap::give`]; and the object is of `bin`, a small one, and not free.
+    /// As for [`Heap::give`]; and the object is not free. If it is not of `bin`, a small one, its granule is none that `bin`
+    /// is served from, and it goes where it belongs.
     #[inline(always)]
     pub unsafe fn give_known(this: *mut Self, object: *mut u8, bin: usize) -> bool {
         debug_assert!(bin <= CLASSES);
