@@ -38,13 +38,10 @@ const AMPLE_MAX: usize = 32 << 10;
 
 /// What an object of `old` usable bytes gets when it grows to `size`: what grows by little does so again; what doubles
 /// has its room already. Never so much that it would not [fit](Memento::fits_in_place) there, and move again.
-const fn ample(old: usize, size: usize) -> usize {
+fn ample(old: usize, size: usize) -> usize {
     let more = (old + old / AMPLE_SHARE) & !(CLASS_STEP - 1);
     let most = if size <= SMALL_MAX { SMALL_MAX } else { usize::MAX };
-    match if more < most { more } else { most } {
-        more if more > size => more,
-        _ => size,
-    }
+    size.max(more.min(most))
 }
 
 /// A memory allocator for functions that live for milliseconds.

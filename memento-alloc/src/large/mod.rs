@@ -359,9 +359,9 @@ impl State {
     /// that is little. All of the object is advised: for the kernel it stays one, and can be moved by one call.
     fn back_by_huge_pages(&mut self, os: &impl Os, pages: &Pages) {
         let end = pages.end().next_multiple_of(HUGE_BYTES);
-        let begins_before = end - pages.address() >= HUGE_BYTES;
+        let begins_in_it = end - pages.address() >= HUGE_BYTES;
         let reaches = pages.mapping == AREA
-            && begins_before
+            && begins_in_it
             && os.huge_pages() != HugePages::Never
             && self.may_reach(os, end);
         let bytes = if reaches { end - pages.address() } else { pages.bytes };
