@@ -155,36 +155,19 @@ impl Bin {
         SIZES[self.0 as usize] as usize
     }
 
-    /// Granules in one span of this bin: up to 8 KiB the fewest that hold four objects and lose an eighth at most, above
-    /// that the fewest that hold two objects at least and lose nothing, or as many as one object needs.
+    /// Granules in one span of this bin: the fewest of which an eighth is lost at most.
+    /// What of a span was not made yet, or is free beside few objects, may be memory that nobody else can use.
     #[inline]
     pub const fn span_granules(self) -> usize {
         SLOTS[self.0 as usize].granules as usize
     }
 
     const fn choose_span_granules(self) -> usize {
-        match self.size() {
-            // As few as hold four objects and lose an eighth at most: what of a span was not made yet may be
-            // memory that nobody can use.
-            size @ ..=LISTED_MAX => {
-                let mut granules = 1;
-                loop {
-                    let bytes = granules * GRANULE_BYTES;
-                    if bytes / size >= 4 && bytes % size <= bytes / 8 {
-                        return granules;
-                    }
-                    granules += 1;
-                }
-            }
-            size @ ..=MEDIUM_MAX => {
-                let mut granules = 2 * size / GRANULE_BYTES;
-                while !(granules * GRANULE_BYTES).is_multiple_of(size) {
-                    granules += 1;
-                }
-                granules
-            }
-            run => run / GRANULE_BYTES,
+        let mut granules = self.size().div_ceil(GRANULE_BYTES);
+        while granules * GRANULE_BYTES % self.size() > granules * GRANULE_BYTES / 8 {
+            granules += 1;
         }
+        granules
     }
 
     /// Whether the objects are so big that each of their spans has few, and that what is freed is
@@ -431,11 +414,15 @@ mod tests {
     }
 
     #[test]
-    fn a_span_holds_whole_objects_and_loses_little() {
+    fn a_span_is_as_short_as_loses_little() {
         for bin in Bin::all() {
-            let bytes = bin.span_granules() * GRANULE_BYTES;
-            assert!(bin.span_objects() >= 1);
-            assert!((bytes - bin.span_objects() * bin.size()) * 8 <= bytes, "{bin:?}");
+            let loses_little = |granules: usize| {
+                let bytes = granules * GRANULE_BYTES;
+                bytes >= bin.size() && bytes % bin.size() * 8 <= bytes
+            };
+            let granules = bin.span_granules();
+            assert!(loses_little(granules) && !(1..granules).any(loses_little), "{bin:?}");
+            assert_eq!(bin.span_objects(), granules * GRANULE_BYTES / bin.size());
         }
     }
 }
