@@ -350,7 +350,7 @@ impl State {
         let little = || {
             ahead <= used / AHEAD_SHARE
                 || ahead * USED_PARTS <= used * AHEAD_PARTS
-                    && os.resident().is_some_and(|all| ahead <= all / RESIDENT_SHARE)
+                    && os.has_resident(ahead * RESIDENT_SHARE) == Some(true)
         };
         self.area.has_reached(end) || (little() && self.area.reach(os, end))
     }

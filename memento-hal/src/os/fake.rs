@@ -163,8 +163,9 @@ unsafe impl Os for Fake {
         true
     }
 
-    fn resident(&self) -> Option<usize> {
-        Some(self.resident.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    fn has_resident(&self, bytes: usize) -> Option<bool> {
+        let resident = self.resident.load(Ordering::Relaxed);
+        (resident > 0).then_some(resident >= bytes)
     }
 
     fn huge_pages(&self) -> HugePages {

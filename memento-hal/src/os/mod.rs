@@ -106,8 +106,9 @@ pub unsafe trait Os: Sync {
     /// The range is committed.
     unsafe fn populate(&self, start: NonNull<u8>, bytes: usize);
 
-    /// Bytes that the process has resident now, about; `None` if that is not known.
-    fn resident(&self) -> Option<usize> {
+    /// Whether the process has so many bytes resident now, about; `None` if that is not known.
+    fn has_resident(&self, bytes: usize) -> Option<bool> {
+        let _ = bytes;
         None
     }
 

@@ -55,14 +55,14 @@ impl PagePolicy {
     };
 
     /// Whether the chunk that ends at byte `end` of a heap may become a huge page when the heap is in use up to `used`
-    /// and `touched` bytes of it were touched for certain. `share` is asked for what the process has resident for each
-    /// heap, if that decides.
+    /// and `touched` bytes of it were touched for certain. If that decides, `has` is asked whether the process has
+    /// so many bytes resident for each heap.
     fn allows(
         &self,
         end: usize,
         used: usize,
         touched: usize,
-        share: impl FnOnce() -> usize,
+        has: impl FnOnce(usize) -> bool,
     ) -> bool {
         if self.huge_waste == 0 {
             return false;
@@ -74,9 +74,10 @@ impl PagePolicy {
         let part = used.saturating_sub(end - HUGE_BYTES);
         let waste = end.saturating_sub(touched.max(self.footprint));
         let age = used.min(HUGE_BYTES) / AGES_BYTES;
-        part * 100 >= usize::from(self.huge_after) * HUGE_BYTES
-            && waste
-                <= share() / 100 * usize::from(self.huge_waste) / (HUGE_BYTES / AGES_BYTES) * age
+        let percent = usize::from(self.huge_waste) * age;
+        percent > 0
+            && part * 100 >= usize::from(self.huge_after) * HUGE_BYTES
+            && has((waste * 100).div_ceil(percent) * (HUGE_BYTES / AGES_BYTES))
     }
 }
 
@@ -161,9 +162,9 @@ impl<O: Os> Heap<O> {
         if !self.is_first() {
             policy.footprint = 0;
         }
-        policy.allows(bytes(end), bytes(used), self.touched, || match region.os().resident() {
-            Some(resident) => resident / region.heaps(),
-            None => self.touched + BESIDES,
+        policy.allows(bytes(end), bytes(used), self.touched, |least| {
+            let known = region.os().has_resident(least * region.heaps());
+            known.unwrap_or(least <= self.touched + BESIDES)
         })
     }
 
@@ -334,7 +335,7 @@ mod tests {
             for end in (HUGE_BYTES..8 * MIB).step_by(HUGE_BYTES) {
                 for used in (end - HUGE_BYTES..=end).step_by(step) {
                     for touched in [used, used - used / 5] {
-                        let got = policy.allows(end, used, touched, || share);
+                        let got = policy.allows(end, used, touched, |least| least <= share);
                         let part = used >= end - HUGE_BYTES + HUGE_BYTES / 4;
                         let age = (used as f64 / HUGE_BYTES as f64).min(1.0);
                         let little = (end - touched) as f64 <= 0.25 * age * share as f64;
@@ -391,9 +392,9 @@ mod tests {
     #[test]
     fn a_known_footprint_counts_as_touched_and_zero_waste_means_none() {
         let known = PagePolicy { footprint: 6 * MIB, ..PagePolicy::DEFAULT };
-        let allows = |end: usize| known.allows(end, end - HUGE_BYTES, 0, || MIB);
+        let allows = |end: usize| known.allows(end, end - HUGE_BYTES, 0, |least| least <= MIB);
         assert!(allows(2 * MIB) && allows(6 * MIB) && !allows(8 * MIB));
         let none = PagePolicy { huge_waste: 0, footprint: 1 << 40, ..PagePolicy::DEFAULT };
-        assert!(!none.allows(2 * MIB, 2 * MIB, 100 * MIB, || 100 * MIB));
+        assert!(!none.allows(2 * MIB, 2 * MIB, 100 * MIB, |_| true));
     }
 }
