@@ -45,6 +45,18 @@ fn nothing_is_needed_but_libc() {
     }
 }
 
+/// Every segment is a mapping, which the loader makes and every process pays for.
+#[test]
+fn code_and_what_is_only_read_are_one_segment() {
+    for &shim in Shim::FILES {
+        let segments = readelf(shim, "-lW");
+        let loaded: Vec<_> =
+            segments.lines().filter(|line| line.trim_start().starts_with("LOAD")).collect();
+        let written = loaded.iter().filter(|line| line.contains(" RW ")).count();
+        assert_eq!(loaded.len() - written, 1, "{shim:?}: {loaded:?}");
+    }
+}
+
 #[test]
 fn stripped() {
     for &shim in Shim::FILES {

@@ -14,7 +14,8 @@ pub fn preload_object(name: &str) {
     let arguments = [
         // No crti/crtbegin: no constructors, no destructors, no `__cxa_finalize` call.
         "-nostartfiles",
-        // Code and read-only data in one mapping: two mmap calls and a page less.
+        // Code and read-only data in one mapping, which another linker calls `--no-rosegment`: two mmap calls and a
+        // page less, 1.5 % of what a process costs that does nothing.
         "-Wl,-z,noseparate-code",
         "-Wl,--gc-sections",
         // Calls between our own exports go straight, not through the PLT, and cannot be
@@ -34,6 +35,9 @@ pub fn preload_object(name: &str) {
     for argument in arguments {
         println!("cargo::rustc-cdylib-link-arg={argument}");
     }
+    if links("-Wl,--no-rosegment") {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,--no-rosegment");
+    }
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,{name}");
     // What C++ lets a program replace one by one: here our own references find the program's.
     let list = std::path::Path::new(&std::env::var_os("OUT_DIR").expect("Cargo sets OUT_DIR"))
@@ -42,4 +46,26 @@ pub fn preload_object(name: &str) {
         .expect("OUT_DIR is writable");
     println!("cargo::rustc-cdylib-link-arg=-Wl,--dynamic-list={}", list.display());
     println!("cargo::rerun-if-changed=build.rs");
+}
+
+/// Whether the linker that the compiler calls knows an argument: LLD, which recent ones bring along, and GNU's differ.
+fn links(argument: &str) -> bool {
+    let variable = |name| std::env::var_os(name).unwrap_or_else(|| panic!("Cargo sets {name}"));
+    let directory = std::path::PathBuf::from(variable("OUT_DIR"));
+    let source = directory.join("nothing.rs");
+    let text =
+        "#![no_std]\n#[panic_handler]\nfn panic(_: &core::panic::PanicInfo) -> ! { loop {} }\n";
+    std::fs::write(&source, text).expect("OUT_DIR is writable");
+    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    std::process::Command::new(variable("RUSTC"))
+        .args(flags.split('\x1f').filter(|flag| !flag.is_empty()))
+        .args(["--crate-type=cdylib", "-Cpanic=abort", "-Clink-arg=-nostartfiles"])
+        .arg(format!("-Clink-arg={argument}"))
+        .arg("--target")
+        .arg(variable("TARGET"))
+        .arg("-o")
+        .arg(directory.join("nothing.so"))
+        .arg(&source)
+        .output()
+        .is_ok_and(|done| done.status.success())
 }
