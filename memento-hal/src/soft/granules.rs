@@ -3,10 +3,10 @@
 use super::bin::Bin;
 use super::heap::Heap;
 use super::layout::{
-    BLOCK_BYTES, COUNTDOWNS_OFFSET, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_PER_BLOCK, LISTS_OFFSET,
+    BLOCK_BYTES, COUNTDOWNS_PAGES, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_PER_BLOCK, LISTS_OFFSET,
     OBJECTS_OFFSET,
 };
-use super::span::{Block, Fill, Granule, Span, SpanLink, State, mask};
+use super::span::{Block, Fill, Granule, Span, SpanLink, State, find, mask};
 use crate::os::Os;
 use core::ptr::NonNull;
 
@@ -28,25 +28,36 @@ impl<O: Os> Heap<O> {
     /// Bytes of a slot's head that are committed before its heap exists.
     pub(super) const HEAD_BYTES: usize = METADATA_STEP;
 
-    /// A new span of `bin` in blocks that the heap already has.
+    /// A new span of `bin` in blocks that the heap already has: of memory that was used before, if there is some.
     #[inline(never)]
     pub(super) fn span_in_known_blocks(&mut self, bin: Bin) -> Option<Granule> {
         let count = bin.span_granules();
+        let used = match self.free_dirty as usize >= count {
+            true => self.find_granules(count, false),
+            false => None,
+        };
+        let (first, at) = used.or_else(|| self.find_granules(count, true))?;
+        Some(self.make_span(bin, first, at))
+    }
+
+    /// So many free granules in a row: their block, and where they begin in it.
+    #[inline(never)]
+    fn find_granules(&self, count: usize, unused_too: bool) -> Option<(Granule, usize)> {
         let fills: &[Fill] = match count {
-            1 => &[Fill::Singles, Fill::Quads, Fill::Empty],
-            2..4 => &[Fill::Singles, Fill::Quads, Fill::Empty],
+            1..4 => &[Fill::Singles, Fill::Quads, Fill::Empty],
             4..GRANULES_PER_BLOCK => &[Fill::Quads, Fill::Empty],
             _ => &[Fill::Empty],
         };
-        // Runs of more than a quad may not fit into a block that has one; a few are tried.
+        // What is looked for may not be in a block though it has as much; a few are tried.
         const TRIES: usize = 8;
         for fill in fills {
             let mut link = self.blocks[*fill as usize];
             for _ in 0..TRIES {
                 let Some(first) = granule_at(link) else { break };
                 let block = self.block(first);
-                if let Some(at) = block.find(count) {
-                    return Some(self.make_span(bin, first, at));
+                let may = if unused_too { u16::MAX } else { block.dirty };
+                if let Some(at) = find(block.free & may, count) {
+                    return Some((first, at));
                 }
                 link = block.next;
             }
@@ -94,8 +105,8 @@ impl<O: Os> Heap<O> {
         }
         if spans > have.spans {
             let bytes = spans.next_multiple_of(METADATA_STEP);
-            // The countdowns are the smaller part: as many bytes hold those of more granules.
-            let (below, above) = (COUNTDOWNS_OFFSET - bytes, COUNTDOWNS_OFFSET + have.spans);
+            // The countdowns are the smaller part: as many bytes hold those of more granules, and some entries of spans.
+            let (below, above) = (COUNTDOWNS_PAGES - bytes, COUNTDOWNS_PAGES + have.spans);
             let more = bytes - have.spans;
             let done = match have.spans {
                 0 => self.commit(below, 2 * more),

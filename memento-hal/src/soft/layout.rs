@@ -34,9 +34,11 @@ pub const HEAP_OFFSET: usize = 192;
 /// Offset of the list heads: eight bytes per granule, and one entry before the first granule's for none.
 /// It follows the heap, so that those of a small program lie on the heap's own page.
 pub const LISTS_OFFSET: usize = HEAP_OFFSET + super::heap::HEAP_BYTES;
-/// Offset of the countdowns, four bytes per granule; the span array lies below it and grows downwards, so
-/// that both share a page in a small program.
-pub const COUNTDOWNS_OFFSET: usize = 12 * 1024 * 1024;
+/// Where the pages of the countdowns begin, and those of the span array end but for its first entries.
+pub const COUNTDOWNS_PAGES: usize = 12 * 1024 * 1024;
+/// Offset of the countdowns, four bytes per granule; the span array lies below it and grows downwards. Those of the
+/// first 99 granules, 1.5 MiB, share a page.
+pub const COUNTDOWNS_OFFSET: usize = COUNTDOWNS_PAGES + 4096 - 4096 / 8;
 /// Offset of the objects. A multiple of 2 MiB, so that blocks can be huge pages.
 pub const OBJECTS_OFFSET: usize = 16 * 1024 * 1024;
 /// Most granules of a slot.
@@ -54,6 +56,6 @@ const _: () = {
     let spans = COUNTDOWNS_OFFSET - GRANULES_MAX * size_of::<super::span::Span>();
     assert!(LISTS_OFFSET + (GRANULES_MAX + 1) * size_of::<usize>() + GUARD_MIN <= spans);
     assert!(COUNTDOWNS_OFFSET + GRANULES_MAX * size_of::<u32>() + GUARD_MIN <= OBJECTS_OFFSET);
-    assert!(COUNTDOWNS_OFFSET.is_multiple_of(65536) && OBJECTS_OFFSET.is_multiple_of(SLOT_ALIGN));
+    assert!(COUNTDOWNS_PAGES.is_multiple_of(65536) && OBJECTS_OFFSET.is_multiple_of(SLOT_ALIGN));
     assert!(OBJECTS_OFFSET < 1 << SLOT_SHIFT_MIN);
 };

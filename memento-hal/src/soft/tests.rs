@@ -5,7 +5,7 @@ use super::*;
 use crate::hal::Hal;
 use crate::object::FreeFault;
 use crate::os::{Fake, Linux, Os};
-use crate::soft::layout::BLOCK_BYTES;
+use crate::soft::layout::{BLOCK_BYTES, GRANULE_BYTES};
 use crate::soft::process::Soft;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -68,6 +68,26 @@ fn a_heap_that_is_free_again_serves_other_bins_from_the_same_blocks() {
             fill(heap, size, total);
         }
         assert!(heap.dirty_bytes() <= before * 3 / 2 + (1 << 20), "{}", heap.dirty_bytes());
+    });
+}
+
+#[test]
+fn a_span_takes_memory_that_was_used_before_wherever_it_lies() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        // Of each block five times three granules, which leaves one that nobody ever used.
+        let objects: Vec<_> =
+            (0..10).map(|_| heap.alloc(bin(3 * GRANULE_BYTES)).unwrap()).collect();
+        let before = heap.dirty_bytes();
+        for object in &objects[5..] {
+            // SAFETY: allocated above, not used afterwards.
+            unsafe { heap.give_back(*object).unwrap() };
+        }
+        // As much as the four that the heap does not hold back.
+        for size in (1..=12).map(|n| 16 * n) {
+            heap.alloc(bin(size)).unwrap();
+        }
+        assert_eq!(heap.dirty_bytes(), before);
     });
 }
 
