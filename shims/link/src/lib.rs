@@ -57,7 +57,10 @@ fn links(argument: &str) -> bool {
         "#![no_std]\n#[panic_handler]\nfn panic(_: &core::panic::PanicInfo) -> ! { loop {} }\n";
     std::fs::write(&source, text).expect("OUT_DIR is writable");
     let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    // Set where Cargo's configuration names a linker.
+    let linker = std::env::var("RUSTC_LINKER").map(|linker| format!("-Clinker={linker}"));
     std::process::Command::new(variable("RUSTC"))
+        .args(linker)
         .args(flags.split('\x1f').filter(|flag| !flag.is_empty()))
         .args(["--crate-type=cdylib", "-Cpanic=abort", "-Clink-arg=-nostartfiles"])
         .arg(format!("-Clink-arg={argument}"))
