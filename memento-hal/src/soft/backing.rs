@@ -77,7 +77,7 @@ impl PagePolicy {
         let percent = usize::from(self.huge_waste) * age;
         percent > 0
             && part * 100 >= usize::from(self.huge_after) * HUGE_BYTES
-            && has((waste * 100).div_ceil(percent) * (HUGE_BYTES / AGES_BYTES))
+            && (waste == 0 || has((waste * 100).div_ceil(percent) * (HUGE_BYTES / AGES_BYTES)))
     }
 }
 
@@ -394,6 +394,7 @@ mod tests {
         let known = PagePolicy { footprint: 6 * MIB, ..PagePolicy::DEFAULT };
         let allows = |end: usize| known.allows(end, end - HUGE_BYTES, 0, |least| least <= MIB);
         assert!(allows(2 * MIB) && allows(6 * MIB) && !allows(8 * MIB));
+        assert!(known.allows(6 * MIB, 4 * MIB, 0, |_| unreachable!("nothing is wasted")));
         let none = PagePolicy { huge_waste: 0, footprint: 1 << 40, ..PagePolicy::DEFAULT };
         assert!(!none.allows(2 * MIB, 2 * MIB, 100 * MIB, |_| true));
     }

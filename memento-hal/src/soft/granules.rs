@@ -3,8 +3,8 @@
 use super::bin::Bin;
 use super::heap::Heap;
 use super::layout::{
-    BLOCK_BYTES, COUNTDOWNS_PAGES, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_PER_BLOCK, LISTS_OFFSET,
-    OBJECTS_OFFSET,
+    BLOCK_BYTES, COUNTDOWNS_OFFSET, COUNTDOWNS_PAGES, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_MAX,
+    GRANULES_PER_BLOCK, LISTS_OFFSET, OBJECTS_OFFSET,
 };
 use super::span::{Block, Fill, Granule, Span, SpanLink, State, find, mask};
 use crate::os::Os;
@@ -23,6 +23,14 @@ pub(super) enum Step {
     /// So much that few calls are needed.
     Generous,
 }
+
+/// Where the committed countdowns end if so many bytes of the span array are committed.
+const fn countdowns_end(spans: usize) -> usize {
+    let countdowns = spans / size_of::<Span>() * size_of::<u32>();
+    (COUNTDOWNS_OFFSET + countdowns).next_multiple_of(METADATA_STEP)
+}
+const _: () =
+    assert!(countdowns_end(GRANULES_MAX * size_of::<Span>()) + METADATA_STEP <= OBJECTS_OFFSET);
 
 impl<O: Os> Heap<O> {
     /// Bytes of a slot's head that are committed before its heap exists.
@@ -105,12 +113,11 @@ impl<O: Os> Heap<O> {
         }
         if spans > have.spans {
             let bytes = spans.next_multiple_of(METADATA_STEP);
-            // The countdowns are the smaller part: as many bytes hold those of more granules, and some entries of spans.
-            let (below, above) = (COUNTDOWNS_PAGES - bytes, COUNTDOWNS_PAGES + have.spans);
-            let more = bytes - have.spans;
+            let (below, more) = (COUNTDOWNS_PAGES - bytes, bytes - have.spans);
+            let (first, end) = (countdowns_end(have.spans), countdowns_end(bytes));
             let done = match have.spans {
-                0 => self.commit(below, 2 * more),
-                _ => self.commit(below, more) && self.commit(above, more),
+                0 => self.commit(below, more + end - COUNTDOWNS_PAGES),
+                _ => self.commit(below, more) && (first == end || self.commit(first, end - first)),
             };
             if !done {
                 return false;

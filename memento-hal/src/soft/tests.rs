@@ -500,6 +500,37 @@ fn a_thread_may_have_several_slots() {
     assert!(again.contains(&core) && again.contains(&more));
 }
 
+#[test]
+#[cfg(not(miri))]
+fn between_metadata_and_objects_nothing_is_readable_however_large_the_heap() {
+    let soft = Soft::new(Linux);
+    let core = soft.attach().unwrap();
+    // SAFETY: attached just now, and used by nobody else until it is detached.
+    let heap = unsafe { &mut *core.as_ptr() };
+    let readable = |at: *mut u8| {
+        // Whether the kernel can read it, without a signal if not.
+        // SAFETY: the kernel checks the address.
+        unsafe {
+            let pipe = &mut [0; 2];
+            assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+            let read = libc::write(pipe[1], at.cast(), 1) == 1;
+            pipe.iter().for_each(|end| assert_eq!(libc::close(*end), 0));
+            read
+        }
+    };
+    let objects = (layout::OBJECTS_OFFSET - layout::HEAP_OFFSET) as isize;
+    let guard = core.as_ptr().cast::<u8>().wrapping_byte_offset(objects - 1);
+    // Nobody writes to the objects, so that only metadata takes memory: 12 MiB.
+    for step in 1..=13 {
+        for _ in 0..1000 {
+            heap.alloc(bin(BLOCK_BYTES)).unwrap();
+        }
+        assert!(readable(guard.wrapping_add(1)) && !readable(guard), "{step}");
+    }
+    // SAFETY: not used afterwards.
+    unsafe { soft.detach(core) };
+}
+
 /// Linux, until it is told to refuse commits of some size and more.
 #[cfg_attr(miri, expect(dead_code, reason = "its tests need the real system"))]
 #[derive(Debug)]

@@ -35,8 +35,15 @@ pub fn preload_object(name: &str) {
     for argument in arguments {
         println!("cargo::rustc-cdylib-link-arg={argument}");
     }
-    if links("-Wl,--no-rosegment") {
+    if links(&["-Wl,--no-rosegment"]) {
         println!("cargo::rustc-cdylib-link-arg=-Wl,--no-rosegment");
+    } else if !links(&[]) {
+        println!(
+            "cargo::warning=cannot try the linker: if it is LLD, {name} is a mapping larger than need be"
+        );
+    }
+    for name in ["RUSTFLAGS", "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER"] {
+        println!("cargo::rerun-if-env-changed={name}");
     }
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,{name}");
     // What C++ lets a program replace one by one: here our own references find the program's.
@@ -48,13 +55,13 @@ pub fn preload_object(name: &str) {
     println!("cargo::rerun-if-changed=build.rs");
 }
 
-/// Whether the linker that the compiler calls knows an argument: LLD, which recent ones bring along, and GNU's differ.
-fn links(argument: &str) -> bool {
+/// Whether the linker that the compiler calls knows some arguments: LLD, which recent ones bring along, and GNU's differ.
+fn links(arguments: &[&str]) -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_else(|| panic!("Cargo sets {name}"));
     let directory = std::path::PathBuf::from(variable("OUT_DIR"));
     let source = directory.join("nothing.rs");
     let text =
-        "#![no_std]\n#[panic_handler]\nfn panic(_: &core::panic::PanicInfo) -> ! { loop {} }\n";
+        "#![no_std]\n#[panic_handler]\nfn panic(_: &core::panic::PanicInfo<'_>) -> ! { loop {} }\n";
     std::fs::write(&source, text).expect("OUT_DIR is writable");
     let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     // Set where Cargo's configuration names a linker.
@@ -63,7 +70,7 @@ fn links(argument: &str) -> bool {
         .args(linker)
         .args(flags.split('\x1f').filter(|flag| !flag.is_empty()))
         .args(["--crate-type=cdylib", "-Cpanic=abort", "-Clink-arg=-nostartfiles"])
-        .arg(format!("-Clink-arg={argument}"))
+        .args(arguments.iter().map(|argument| format!("-Clink-arg={argument}")))
         .arg("--target")
         .arg(variable("TARGET"))
         .arg("-o")
