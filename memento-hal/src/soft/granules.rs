@@ -3,7 +3,7 @@
 use super::bin::Bin;
 use super::heap::Heap;
 use super::layout::{
-    BLOCK_BYTES, COUNTDOWNS_OFFSET, COUNTDOWNS_PAGES, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_MAX,
+    BLOCK_BYTES, COUNTDOWNS_OFFSET, COUNTDOWNS_PAGES, GRANULE_BYTES, GRANULE_SHIFT,
     GRANULES_PER_BLOCK, LISTS_OFFSET, OBJECTS_OFFSET,
 };
 use super::span::{Block, Fill, Granule, Span, SpanLink, State, find, mask};
@@ -29,8 +29,6 @@ const fn countdowns_end(spans: usize) -> usize {
     let countdowns = spans / size_of::<Span>() * size_of::<u32>();
     (COUNTDOWNS_OFFSET + countdowns).next_multiple_of(METADATA_STEP)
 }
-const _: () =
-    assert!(countdowns_end(GRANULES_MAX * size_of::<Span>()) + METADATA_STEP <= OBJECTS_OFFSET);
 
 impl<O: Os> Heap<O> {
     /// Bytes of a slot's head that are committed before its heap exists.

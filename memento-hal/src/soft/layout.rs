@@ -14,8 +14,8 @@
 
 /// log2 of a granule's bytes.
 pub const GRANULE_SHIFT: u32 = 14;
-/// Bytes of a granule: four pages of 4 KiB. Smaller would cost metadata, larger would strand memory
-/// of rarely used bins.
+/// Bytes of a granule: four pages of 4 KiB. Smaller costs time, since a bin moves on to another more often; larger
+/// strands memory of rarely used bins.
 pub const GRANULE_BYTES: usize = 1 << GRANULE_SHIFT;
 /// Granules of a block: one bit each in a 16-bit mask.
 pub const GRANULES_PER_BLOCK: usize = 16;

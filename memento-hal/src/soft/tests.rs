@@ -23,7 +23,7 @@ fn bin(size: usize) -> Bin {
 }
 
 /// A heap of `soft` for this test, and the closure's result.
-fn with_heap<R>(soft: &Soft<Fake>, f: impl FnOnce(&mut Heap<Fake>) -> R) -> R {
+fn with_heap<O: Os, R>(soft: &Soft<O>, f: impl FnOnce(&mut Heap<O>) -> R) -> R {
     let core = soft.attach().unwrap();
     // SAFETY: attached just now, and detached below.
     let result = f(unsafe { &mut *core.as_ptr() });
@@ -503,10 +503,6 @@ fn a_thread_may_have_several_slots() {
 #[test]
 #[cfg(not(miri))]
 fn between_metadata_and_objects_nothing_is_readable_however_large_the_heap() {
-    let soft = Soft::new(Linux);
-    let core = soft.attach().unwrap();
-    // SAFETY: attached just now, and used by nobody else until it is detached.
-    let heap = unsafe { &mut *core.as_ptr() };
     let readable = |at: *mut u8| {
         // Whether the kernel can read it, without a signal if not.
         // SAFETY: the kernel checks the address.
@@ -518,17 +514,16 @@ fn between_metadata_and_objects_nothing_is_readable_however_large_the_heap() {
             read
         }
     };
-    let objects = (layout::OBJECTS_OFFSET - layout::HEAP_OFFSET) as isize;
-    let guard = core.as_ptr().cast::<u8>().wrapping_byte_offset(objects - 1);
-    // Nobody writes to the objects, so that only metadata takes memory: 12 MiB.
-    for step in 1..=13 {
-        for _ in 0..1000 {
-            heap.alloc(bin(BLOCK_BYTES)).unwrap();
+    with_heap(&Soft::new(Linux), |heap| {
+        let guard = heap.slot().wrapping_add(layout::OBJECTS_OFFSET - 1);
+        // Nobody writes to the objects, so that only metadata takes memory: 12 MiB.
+        for step in 1..=13 {
+            for _ in 0..1000 {
+                heap.alloc(bin(BLOCK_BYTES)).unwrap();
+            }
+            assert!(readable(guard.wrapping_add(1)) && !readable(guard), "{step}");
         }
-        assert!(readable(guard.wrapping_add(1)) && !readable(guard), "{step}");
-    }
-    // SAFETY: not used afterwards.
-    unsafe { soft.detach(core) };
+    });
 }
 
 /// Linux, until it is told to refuse commits of some size and more.
