@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | up to 512 bytes, aligned to at most 64 | the backend `H` |
 //! | up to 256 KiB, aligned to at most 16 KiB | the thread's software heap |
-//! | more | pages of its own ([`crate::large`]) |
+//! | more, or what grows to 128 KiB | pages of its own ([`crate::large`]) |
 //!
 //! With the soft backend the first two are one heap, and both fast paths are inlined here. A request
 //! that its server cannot satisfy is passed down the table. A free asks the servers in the same
@@ -35,6 +35,8 @@ use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 const AMPLE_SHARE: usize = 4;
 /// … up to this size.
 const AMPLE_MAX: usize = 32 << 10;
+/// What grows to so many bytes gets pages of its own, where it goes on growing without being copied.
+const GROWN_APART: usize = 128 << 10;
 
 /// What an object of `old` usable bytes gets when it grows to `size`: what grows by little does so again; what doubles
 /// has its room already. Never so much that it would not [fit](Memento::fits_in_place) there, and move again.
@@ -504,7 +506,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                     None => {}
                 }
             }
-            if old > HEAP_MAX && size > HEAP_MAX {
+            if size >= GROWN_APART && !Soft::instance().contains(object.as_ptr()) {
                 let _errno = KeepErrno::new();
                 if let Some(new) = self.large.resize(object, size, align) {
                     self.observer.realloc(object, old, new, size);
@@ -550,7 +552,9 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         ample: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        let more = self.route(ample, align, false);
+        let apart = size > old && size >= GROWN_APART;
+        let apart = if apart { self.large(size, align, false) } else { None };
+        let more = apart.or_else(|| self.route(ample, align, false));
         let exact = || if ample > size { self.route(size, align, false) } else { None };
         let Some(new) = more.or_else(exact) else {
             // What is to shrink may stay, unless a sized free would look for it elsewhere.

@@ -460,18 +460,18 @@ impl State {
         if !self.free.reserve(os) {
             return None;
         }
-        let now = match self.extend(os, &pages, needed) {
-            Some(now) => now,
+        let (now, fresh) = match self.extend(os, &pages, needed) {
+            Some(extended) => extended,
             // Copying onto pages that are there is cheaper than many fresh ones.
             None if needed - pages.bytes >= pages.bytes / 4 && self.free.has_kept(needed) => {
                 return None;
             }
             None if align > os.page_bytes() => return None,
-            None => self.move_to_grow(os, &pages, needed)?,
+            None => (self.move_to_grow(os, &pages, needed)?, true),
         };
         // What was filled before it grew will be filled again.
         let filled = Pages { bytes: pages.bytes - pages.bytes / 8, ..now };
-        if self.habit.learn_early(os, &filled) {
+        if fresh && self.habit.learn_early(os, &filled) {
             self.back_by_huge_pages(os, &now);
         }
         self.table.put(now, backing);
@@ -480,8 +480,8 @@ impl State {
         Some(now.start)
     }
 
-    /// The pages, and as many as are missing behind them.
-    fn extend(&mut self, os: &impl Os, pages: &Pages, needed: usize) -> Option<Pages> {
+    /// The pages, and as many as are missing behind them; and whether any of those is fresh.
+    fn extend(&mut self, os: &impl Os, pages: &Pages, needed: usize) -> Option<(Pages, bool)> {
         let missing = needed - pages.bytes;
         let behind = self.free.behind(pages);
         if behind < missing {
@@ -491,8 +491,8 @@ impl State {
             let raised = self.area.raise(os, pages.end() + missing)?;
             self.free.add(raised, false);
         }
-        self.free.take_behind(pages, missing);
-        Some(Pages { bytes: needed, ..*pages })
+        let fresh = self.free.take_behind(pages, missing).used < missing;
+        Some((Pages { bytes: needed, ..*pages }, fresh))
     }
 
     /// Moves an object's pages to where there is room for more. What was its place is free and clean, if nobody

@@ -14,8 +14,10 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use memento_hal::os::Os;
 
-/// What is left of a run, if it is less than this, stays with the object.
+/// What is left of a run, if it is less than this, …
 const LEFT_MIN: usize = 64 * 1024;
+/// … and than this share of the object, stays with it.
+const LEFT_SHARE: usize = 4;
 
 /// Runs before the array needs a mapping.
 const FEW: usize = 32;
@@ -217,7 +219,8 @@ impl Runs {
         });
         let (_, address, end) = fits.min()?;
         let left = end - address - bytes;
-        Some(self.cut(address, bytes + if left < LEFT_MIN { left } else { 0 }))
+        let little = left < LEFT_MIN.min(bytes / LEFT_SHARE);
+        Some(self.cut(address, bytes + if little { left } else { 0 }))
     }
 
     /// Whether [`Runs::take_kept`] would find something.
@@ -410,8 +413,9 @@ mod tests {
         assert_eq!(take_kept(&mut runs, 4 * UNIT, UNIT), Some(run(3, 4, 1)));
         assert!(runs.has_kept(16 * UNIT) && !runs.has_kept(17 * UNIT));
         assert_eq!(runs.kept(), 20 * UNIT);
-        // Less than is worth a run stays with the object.
+        // Less than is worth a run stays with the object, of one that is short less.
         assert_eq!(take_kept(&mut runs, 3 * UNIT - 1, 1), Some(run(33, 3, 2)));
+        assert_eq!(take_kept(&mut runs, UNIT / 2, 1).unwrap().bytes, UNIT / 2);
     }
 
     #[test]

@@ -254,6 +254,30 @@ fn grow_in_place_and_move() -> bool {
     }
 }
 
+#[test]
+fn growth_over_pages_that_are_there_asks_nothing() {
+    let os = memento_hal::os::Fake::new();
+    os.limit_reservations(if cfg!(miri) { 1 << 20 } else { 1 << 26 });
+    let large = Large::new(os);
+    // Doubles up to so much; how often the system was asked what was touched.
+    let double = |to: usize| {
+        let before = large.os.questions();
+        let mut size = MIB / 8;
+        let object = large.allocate(size, 16, false).unwrap();
+        while size < to {
+            size *= 2;
+            // SAFETY: allocated above.
+            assert_eq!(unsafe { large.resize(object, size, 16) }, Some(object));
+        }
+        // SAFETY: not used afterwards.
+        assert!(unsafe { large.free(object) });
+        large.os.questions() - before
+    };
+    assert!(double(MIB) > 0);
+    assert_eq!(double(MIB), 0);
+    assert!(double(2 * MIB) > 0, "the last part of it is fresh");
+}
+
 /// What a program does.
 #[derive(Clone, Debug)]
 enum Action {

@@ -28,6 +28,8 @@ pub struct Fake {
     milliseconds: AtomicUsize,
     /// How often it was looked at.
     looks: AtomicUsize,
+    /// Number of questions so far what has memory behind it.
+    questions: AtomicUsize,
     /// Decommits fail, as they do for locked pages.
     refuse_decommits: AtomicBool,
     /// What the process has resident, as it says; 0 if it does not.
@@ -91,6 +93,11 @@ impl Fake {
     /// How often the clock was looked at so far.
     pub fn looks(&self) -> usize {
         self.looks.load(Ordering::Relaxed)
+    }
+
+    /// How often it was asked what has memory behind it, which it does not tell.
+    pub fn questions(&self) -> usize {
+        self.questions.load(Ordering::Relaxed)
     }
 
     /// Decommits fail from now on.
@@ -178,6 +185,11 @@ unsafe impl Os for Fake {
 
     unsafe fn advise_huge(&self, start: NonNull<u8>, _bytes: usize) {
         self.note_huge(Huge::Advised, start);
+    }
+
+    unsafe fn backing(&self, _start: NonNull<u8>, _backed: &mut [u8]) -> bool {
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        false
     }
 
     unsafe fn collapse(&self, start: NonNull<u8>, _bytes: usize) {
