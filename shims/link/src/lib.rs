@@ -8,14 +8,17 @@
 /// The forms of `operator new` and `operator delete` by which C++ defines the others.
 const REPLACEABLE: [&str; 4] = ["_Znwm", "_ZnwmSt11align_val_t", "_ZdlPv", "_ZdlPvSt11align_val_t"];
 
+/// What LLD is told and GNU's linker need not be, or does not know: no page of its own for read-only data, and one
+/// of several functions that are the same.
+const OF_LLD: [&str; 2] = ["-Wl,--no-rosegment", "-Wl,--icf=all"];
+
 /// Prints the linker's arguments for Cargo. `name` becomes the object's `DT_SONAME`, by which the
 /// loader and `memento run` recognise it whatever the file is called.
 pub fn preload_object(name: &str) {
     let arguments = [
         // No crti/crtbegin: no constructors, no destructors, no `__cxa_finalize` call.
         "-nostartfiles",
-        // Code and read-only data in one mapping, which another linker calls `--no-rosegment`: two mmap calls and a
-        // page less.
+        // Code and read-only data in one mapping: two mmap calls and a page less.
         "-Wl,-z,noseparate-code",
         "-Wl,--gc-sections",
         // Calls between our own exports go straight, not through the PLT, and cannot be
@@ -35,8 +38,10 @@ pub fn preload_object(name: &str) {
     for argument in arguments {
         println!("cargo::rustc-cdylib-link-arg={argument}");
     }
-    if links(&["-Wl,--no-rosegment"]) {
-        println!("cargo::rustc-cdylib-link-arg=-Wl,--no-rosegment");
+    if links(&OF_LLD) {
+        for argument in OF_LLD {
+            println!("cargo::rustc-cdylib-link-arg={argument}");
+        }
     } else if !links(&[]) {
         println!(
             "cargo::warning=cannot try the linker: if it is LLD, {name} is a mapping larger than need be"
