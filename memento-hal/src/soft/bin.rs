@@ -159,7 +159,7 @@ impl Bin {
     /// What of a span was not made yet, or is free beside few objects, may be memory that nobody else can use.
     #[inline]
     pub const fn span_granules(self) -> usize {
-        SLOTS[self.0 as usize].granules as usize
+        SPAN_GRANULES[self.0 as usize] as usize
     }
 
     const fn choose_span_granules(self) -> usize {
@@ -183,17 +183,20 @@ impl Bin {
         SLOTS[self.0 as usize].count as usize
     }
 
-    /// The bin with this index, if each of its spans is one granule.
-    #[inline(always)]
-    pub const fn with_short_spans(index: u8) -> Option<Self> {
-        if index.wrapping_sub(1) < FIRST_LONG - 1 { Some(Self(index)) } else { None }
-    }
-
     /// What an object counts in an outbox's parcel: its bytes in units of 16, at most as
     /// many as a parcel takes.
     #[inline(always)]
     pub const fn charge(self) -> u8 {
         SLOTS[self.0 as usize].charge
+    }
+
+    /// [`Bin::charge`] of the object at this offset of a granule. `None` if none starts there, the granule is of no bin
+    /// (index 0), or the spans of its bin have several.
+    #[inline(always)]
+    pub const fn charge_at(index: u8, offset: usize) -> Option<u8> {
+        // No object of bin 0 starts anywhere.
+        let bin = Self(index);
+        if index < FIRST_LONG && bin.starts_at(offset) { Some(bin.charge()) } else { None }
     }
 
     /// The number of the object that starts at this offset of a span; something larger than any if none
@@ -289,7 +292,7 @@ const FIRST_BIG: u8 = {
 /// Bytes that [`Bin::charge`] counts in.
 pub const CHARGE_UNIT: usize = 16;
 
-/// The slots of a span.
+/// The slots of a span: what every remote free reads, at one address.
 #[derive(Clone, Copy)]
 struct Slots {
     /// The inverse of the object size's odd part modulo 2³², and how often the size can be halved.
@@ -299,12 +302,23 @@ struct Slots {
     charge: u8,
     /// Objects in one span.
     count: u16,
-    /// Granules of one span.
-    granules: u8,
 }
 
+const _: () = assert!(size_of::<Slots>() == 8);
+
+/// Granules in one span of each bin.
+static SPAN_GRANULES: [u8; BIN_SLOTS] = {
+    let mut granules = [0; BIN_SLOTS];
+    let mut k = 1;
+    while k < BINS {
+        granules[k] = Bin(k as u8).choose_span_granules() as u8;
+        k += 1;
+    }
+    granules
+};
+
 static SLOTS: [Slots; BIN_SLOTS] = {
-    let mut slots = [Slots { inverse: 0, shift: 0, charge: 0, count: 0, granules: 0 }; BIN_SLOTS];
+    let mut slots = [Slots { inverse: 0, shift: 0, charge: 0, count: 0 }; BIN_SLOTS];
     let mut k = 1;
     while k < BINS {
         let bin = Bin(k as u8);
@@ -325,7 +339,6 @@ static SLOTS: [Slots; BIN_SLOTS] = {
             shift: shift as u8,
             charge: if charge < CHARGE_MAX { charge } else { CHARGE_MAX } as u8,
             count: (bin.choose_span_granules() * GRANULE_BYTES / bin.size()) as u16,
-            granules: bin.choose_span_granules() as u8,
         };
         k += 1;
     }

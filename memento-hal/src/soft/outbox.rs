@@ -144,11 +144,13 @@ impl Parcel {
             }
             let slot = (*this).start.wrapping_sub(OBJECTS_OFFSET);
             let bin = (*span_at(slot, granule)).bin();
-            let Some(bin) = Bin::with_short_spans(bin) else { return Added::Not };
+            let Some(charge) = Bin::charge_at(bin, within % GRANULE_BYTES) else {
+                return Added::Not;
+            };
             let offset = ((OBJECTS_OFFSET + within) / 8) as Offset;
-            let (charge, last) = (u16::from(bin.charge()), (*this).count as usize);
+            let (charge, last) = (u16::from(charge), (*this).count as usize);
             let objects = (&raw mut (*this).objects).cast::<Offset>();
-            if *objects.add(last) == offset || !bin.starts_at(within % GRANULE_BYTES) {
+            if *objects.add(last) == offset {
                 return Added::Not;
             }
             debug_assert!(last < PARCEL_MAX && (*this).budget > 0);
