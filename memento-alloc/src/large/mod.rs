@@ -258,6 +258,14 @@ fn give_back(os: &impl Os, run: &Pages) -> bool {
     false
 }
 
+/// Whether an object that grows begins another quarter of a huge page, or of the power of two below what it had: a look at
+/// what was touched costs some microseconds, and many objects grow by a page at a time.
+fn is_worth_a_look(old: &Pages, new: &Pages) -> bool {
+    let step = (1 << old.bytes.ilog2()).min(HUGE_BYTES) / 4;
+    let last = |pages: &Pages| (pages.end() - 1) / step;
+    last(old) != last(new)
+}
+
 impl State {
     fn usage(&self) -> LargeUsage {
         LargeUsage { kept_bytes: self.free.kept(), ..self.usage }
@@ -471,7 +479,7 @@ impl State {
         };
         // What was filled before it grew will be filled again.
         let filled = Pages { bytes: pages.bytes - pages.bytes / 8, ..now };
-        if fresh && self.habit.learn_early(os, &filled) {
+        if fresh && is_worth_a_look(&pages, &now) && self.habit.learn_early(os, &filled) {
             self.back_by_huge_pages(os, &now);
         }
         self.table.put(now, backing);

@@ -278,6 +278,25 @@ fn growth_over_pages_that_are_there_asks_nothing() {
     assert!(double(2 * MIB) > 0, "the last part of it is fresh");
 }
 
+#[test]
+fn growth_by_little_asks_seldom() {
+    let os = memento_hal::os::Fake::new();
+    os.limit_reservations(if cfg!(miri) { 1 << 20 } else { 1 << 26 });
+    let large = Large::new(os);
+    let page = large.os.page_bytes();
+    let (from, to) = (MIB / 8, 8 * MIB);
+    let object = large.allocate(from, 16, false).unwrap();
+    for size in (from..=to).step_by(page) {
+        // SAFETY: allocated above.
+        assert_eq!(unsafe { large.resize(object, size, 16) }, Some(object));
+    }
+    // Of eight pages each time: at each quarter of a doubling, and at each of a huge page.
+    let looks = large.os.questions() / 8;
+    assert!((16..=32).contains(&looks), "{looks}");
+    // SAFETY: not used afterwards.
+    assert!(unsafe { large.free(object) });
+}
+
 /// What a program does.
 #[derive(Clone, Debug)]
 enum Action {
