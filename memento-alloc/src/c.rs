@@ -192,22 +192,14 @@ pub unsafe fn realloc<A: Heap>(heap: &A, object: *mut c_void, size: usize) -> *m
     pointer(unsafe { heap.reallocate(object, size, c_alignment(size)) })
 }
 
-/// `reallocarray`: a `realloc` whose product may not overflow.
-///
-/// # Safety
-/// As [`realloc`].
+/// `reallocarray`: a `realloc` to so many bytes, whose product may not overflow.
 #[inline]
-pub unsafe fn reallocarray<A: Heap>(
-    heap: &A,
-    object: *mut c_void,
+pub fn reallocarray(
     count: usize,
     size: usize,
+    realloc: impl FnOnce(usize) -> *mut c_void,
 ) -> *mut c_void {
-    match count.checked_mul(size) {
-        // SAFETY: the caller's promise.
-        Some(bytes) => unsafe { realloc(heap, object, bytes) },
-        None => out_of_memory(),
-    }
+    count.checked_mul(size).map_or_else(out_of_memory, realloc)
 }
 
 /// An explicit alignment never weakens the one that C promises by size.

@@ -114,7 +114,7 @@ fn overflow_and_requests_beyond_half_the_address_space_never_reach_the_heap() {
         // SAFETY: the object is this heap's, which never frees.
         &|| unsafe { realloc(&heap, object, usize::MAX) },
         // SAFETY: as above.
-        &|| unsafe { reallocarray(&heap, object, usize::MAX, 2) },
+        &|| reallocarray(usize::MAX, 2, |bytes| unsafe { realloc(&heap, object, bytes) }),
         &|| aligned_alloc(&heap, 64, SIZE_LIMIT + 1),
         &|| memalign(&heap, 64, usize::MAX),
         &|| valloc(&heap, usize::MAX),
@@ -155,7 +155,7 @@ fn realloc_to_zero_frees_and_is_no_error() {
     // SAFETY: null is allowed.
     unsafe { realloc(&heap, null_mut(), 24) };
     // SAFETY: the object is this heap's, which never frees.
-    unsafe { reallocarray(&heap, heap.raw(), 3, 8) };
+    reallocarray(3, 8, |bytes| unsafe { realloc(&heap, heap.raw(), bytes) });
     assert_eq!(
         heap.calls(),
         [Call::Allocate(0, 8), Call::Allocate(24, 16), Call::Reallocate(24, 16)]

@@ -540,7 +540,23 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         }
     }
 
-    /// Copies an object of `old` usable bytes to one of `ample`, which is `size` or more.
+    /// Has an object that is alone in a span of the calling thread's heap grow where it is.
+    ///
+    /// # Safety
+    /// As [`Memento::reallocate`]; it has `old` usable bytes.
+    unsafe fn lengthen(object: NonNull<u8>, old: usize, size: usize, align: usize) -> bool {
+        let heap = Soft::current_or_none();
+        // SAFETY: the caller's; the pointer is this thread's heap or an empty one.
+        unsafe {
+            Bin::for_request(old, 1).is_some_and(Bin::is_alone)
+                && Heap::has(heap, object.as_ptr())
+                && Bin::for_request(size, align)
+                    .is_some_and(|bin| Heap::lengthen(heap, object.as_ptr(), bin))
+        }
+    }
+
+    /// Moves an object of `old` usable bytes to where it has `ample`, which is `size` or more, or has it grow by as much
+    /// where it is.
     ///
     /// # Safety
     /// As [`Memento::reallocate`].
@@ -552,9 +568,18 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         ample: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        let apart = size > old && size >= GROWN_APART;
-        let apart = if apart { self.large(size, align, false) } else { None };
-        let more = apart.or_else(|| self.route(ample, align, false));
+        let more = if size <= old {
+            None
+        } else if size >= GROWN_APART {
+            self.large(size, align, false)
+        // SAFETY: the caller's.
+        } else if unsafe { Self::lengthen(object, old, ample, align) } {
+            self.observer.realloc(object, old, object, size);
+            return Some(object);
+        } else {
+            None
+        };
+        let more = more.or_else(|| self.route(ample, align, false));
         let exact = || if ample > size { self.route(size, align, false) } else { None };
         let Some(new) = more.or_else(exact) else {
             // What is to shrink may stay, unless a sized free would look for it elsewhere.

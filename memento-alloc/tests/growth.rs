@@ -32,11 +32,12 @@ fn double(from: usize, to: usize) -> Vec<usize> {
 }
 
 #[test]
-fn from_128_kib_on_an_object_grows_where_it_is() {
+fn an_object_grows_where_it_is_in_its_block_and_from_128_kib_on() {
     for _ in 0..3 {
         let moved = double(1 << 10, 64 << 20);
         assert_eq!(*moved.last().unwrap(), 128 << 10, "{moved:?}");
     }
+    assert_eq!(double(16 << 10, 64 << 10), []);
     // What was asked for at once lies in the heap up to 256 KiB.
     assert_eq!(double(64 << 10, 1 << 20), [128 << 10]);
     assert_eq!(double(256 << 10, 4 << 20), [512 << 10]);

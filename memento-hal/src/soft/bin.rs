@@ -177,6 +177,12 @@ impl Bin {
         self.0 >= FIRST_BIG
     }
 
+    /// Whether each object has a span of its own.
+    #[inline]
+    pub const fn is_alone(self) -> bool {
+        self.is_big() && self.span_objects() == 1
+    }
+
     /// Objects in one span.
     #[inline]
     pub const fn span_objects(self) -> usize {

@@ -155,16 +155,7 @@ impl<O: Os> Heap<O> {
     #[inline(never)]
     fn make_span(&mut self, bin: Bin, first: Granule, at: usize) -> Granule {
         let count = bin.span_granules();
-        let taken = mask(at, count);
-        self.unlink_block(first);
-        let block = self.block(first);
-        let fresh = block.dirty & taken == 0;
-        let again = (block.dirty & taken).count_ones();
-        block.free &= !taken;
-        block.dirty |= taken;
-        self.link_block(first);
-        self.free_dirty -= again;
-        self.idle.note(self.free_dirty);
+        let fresh = self.take_granules(first, mask(at, count)) == count as u32;
         self.spans += 1;
         let start = first + at as Granule;
         for i in 0..count as Granule {
@@ -175,6 +166,48 @@ impl<O: Os> Heap<O> {
         let span = unsafe { &mut *self.span(start) };
         span.fresh = fresh;
         start
+    }
+
+    /// Makes a span of one object one of `bin`, whose spans have one object as well and are no shorter: where it is, if
+    /// what is behind it in its block is free. `false` if not, or if the object was freed.
+    pub(super) fn lengthen_span(&mut self, start: Granule, bin: Bin) -> bool {
+        // SAFETY: the start of a span of ours.
+        let span = unsafe { &*self.span(start) };
+        let Some(old) = Bin::new(span.bin()).filter(|_| span.bits == 0) else { return false };
+        let (have, want) = (old.span_granules(), bin.span_granules());
+        let at = start as usize % GRANULES_PER_BLOCK;
+        if at + want > GRANULES_PER_BLOCK {
+            return false;
+        }
+        if want > have {
+            let first = start - at as Granule;
+            let behind = mask(at + have, want - have);
+            if self.block(first).free & behind != behind {
+                return false;
+            }
+            self.touched += self.take_granules(first, behind) as usize * GRANULE_BYTES;
+        }
+        for i in 0..want as Granule {
+            // SAFETY: as in `make_span`.
+            unsafe { (*self.span(start + i)).set(bin.index() as u8, i as u8) };
+        }
+        // SAFETY: as above.
+        unsafe { (*self.span(start)).carved = 1 };
+        true
+    }
+
+    /// Has free granules of the block at `first` be in use. Returns how many of them were never touched.
+    #[inline(never)]
+    fn take_granules(&mut self, first: Granule, taken: u16) -> u32 {
+        self.unlink_block(first);
+        let block = self.block(first);
+        let again = (block.dirty & taken).count_ones();
+        block.free &= !taken;
+        block.dirty |= taken;
+        self.link_block(first);
+        self.free_dirty -= again;
+        self.idle.note(self.free_dirty);
+        taken.count_ones() - again
     }
 
     /// Takes a span apart none of whose objects is allocated and none of whose granules is in a ring.

@@ -502,6 +502,19 @@ impl<O: Os> Heap<O> {
         (self.granules as usize) << GRANULE_SHIFT
     }
 
+    /// Makes an object that [is alone](Bin::is_alone) in its span one of `bin`, which is no smaller: where it is.
+    /// `false` if that cannot be; it is as before then.
+    ///
+    /// # Safety
+    /// The calling thread has the heap, and the heap the object, which is allocated.
+    pub unsafe fn lengthen(this: *mut Self, object: *mut u8, bin: Bin) -> bool {
+        // SAFETY: the caller's.
+        unsafe {
+            let start = (*this).granule_of((*this).slot().with_addr(object.addr()).cast());
+            bin.is_alone() && (*this).change(|heap| heap.lengthen_span(start, bin))
+        }
+    }
+
     /// Allocates one object of `bin`, at a multiple of everything that the bin's size is a multiple of.
     #[inline]
     pub fn alloc(&mut self, bin: Bin) -> Option<NonNull<u8>> {

@@ -92,6 +92,51 @@ fn a_span_takes_memory_that_was_used_before_wherever_it_lies() {
 }
 
 #[test]
+fn an_object_alone_in_its_span_grows_while_what_follows_is_free() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        let granules = |n: usize| bin(n * GRANULE_BYTES);
+        // SAFETY: the object is this heap's.
+        let lengthen = |heap: &mut Heap<Fake>, object: NonNull<u8>, to: Bin| unsafe {
+            Heap::lengthen(heap, object.as_ptr(), to)
+        };
+        let live = |bin: Bin| soft.usage().live[bin.index()];
+        let a = heap.alloc(granules(1)).unwrap();
+        // SAFETY: in the object.
+        unsafe { a.add(GRANULE_BYTES - 1).write(7) };
+        assert!(!lengthen(heap, a, bin(20_000)), "such share their spans");
+        assert!(lengthen(heap, a, granules(2)) && lengthen(heap, a, granules(5)));
+        assert_eq!((live(granules(1)), live(granules(5))), (0, 1));
+        assert_eq!(heap.dirty_bytes(), 5 * GRANULE_BYTES);
+        let b = heap.alloc(granules(1)).unwrap();
+        assert_eq!(b.addr().get(), a.addr().get() + 5 * GRANULE_BYTES);
+        assert!(!lengthen(heap, a, granules(6)), "the next object lies there");
+        // SAFETY: not used afterwards.
+        unsafe { heap.give_back(b).unwrap() };
+        heap.purge();
+        assert!(lengthen(heap, a, granules(16)));
+        // SAFETY: in the object.
+        unsafe {
+            a.add(16 * GRANULE_BYTES - 1).write(1);
+            assert_eq!(a.add(GRANULE_BYTES - 1).read(), 7);
+        }
+        let c = heap.alloc(granules(13)).unwrap();
+        let d = heap.alloc(granules(1)).unwrap();
+        assert!(!lengthen(heap, d, granules(4)), "that would be in two blocks");
+        assert!(lengthen(heap, d, granules(3)));
+        // SAFETY: not used afterwards.
+        unsafe {
+            heap.give_back(a).unwrap();
+            assert!(!lengthen(heap, a, granules(16)), "it was freed");
+            assert_eq!(heap.give_back(a), Err(FreeFault::NotAllocated));
+            heap.give_back(c).unwrap();
+            heap.give_back(d).unwrap();
+        }
+        assert_eq!((heap.purge(), heap.dirty_bytes()), (32 * GRANULE_BYTES, 0));
+    });
+}
+
+#[test]
 fn a_heap_does_not_grow_while_its_bins_hold_what_is_free() {
     let soft = fake();
     with_heap(&soft, |heap| {

@@ -137,7 +137,7 @@ macro_rules! __export_malloc_family {
             size: usize,
         ) -> *mut c_void {
             // SAFETY: the contract of `reallocarray` is that of `realloc`.
-            unsafe { c::reallocarray(&HEAP, object, count, size) }
+            c::reallocarray(count, size, |bytes| unsafe { realloc(object, bytes) })
         }
 
         #[unsafe(no_mangle)]
