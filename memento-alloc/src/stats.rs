@@ -29,9 +29,9 @@ pub struct Stats {
     pub hardened: bool,
     /// The 64 classes up to 512 bytes.
     pub classes: [ClassStats; CLASSES],
-    /// Live objects of more than 512 bytes, up to 256 KiB.
+    /// Live objects of more than 512 bytes, up to 256 KiB, that share the heaps.
     pub medium_live: u64,
-    /// Live objects of more than that, each with pages of its own.
+    /// Live objects with pages of their own: of more than 256 KiB, or grown to 128 KiB and more.
     pub large_live: u64,
     /// Bytes in live objects, as rounded up when served. Small objects of a hardware backend are
     /// counted where an observer counts.
