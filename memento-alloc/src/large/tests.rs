@@ -279,9 +279,10 @@ fn growth_over_pages_that_are_there_asks_nothing() {
 }
 
 #[test]
+#[cfg(not(miri))]
 fn growth_by_little_asks_seldom() {
     let os = memento_hal::os::Fake::new();
-    os.limit_reservations(if cfg!(miri) { 1 << 20 } else { 1 << 26 });
+    os.limit_reservations(1 << 26);
     let large = Large::new(os);
     let page = large.os.page_bytes();
     let (from, to) = (MIB / 8, 8 * MIB);
