@@ -570,7 +570,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     ) -> Option<NonNull<u8>> {
         let more = if size <= old {
             None
-        } else if size >= GROWN_APART {
+        } else if (GROWN_APART..=HEAP_MAX).contains(&size) {
             self.large(size, align, false)
         // SAFETY: the caller's.
         } else if unsafe { Self::lengthen(object, old, ample, align) } {

@@ -445,7 +445,8 @@ impl State {
         // A part of a huge page keeps all of it in memory, so parts go only if there are many.
         let (page, most) = (os.page_bytes(), self.level.most_kept());
         for (huge, most) in [(HUGE_BYTES, most.whole), (page, most.parts)] {
-            while self.free.kept() > most {
+            // What is left of a run at both ends is one run more.
+            while self.free.kept() > most && self.free.reserve(os) {
                 let over = self.free.kept() - most;
                 let unit = |run: &Pages| if run.end() <= self.huge_from { page } else { huge };
                 let Some(run) = self.free.take_oldest(over, unit) else { break };
@@ -488,7 +489,7 @@ impl State {
         Some(now.start)
     }
 
-    /// The pages, and as many as are missing behind them; and whether any of those is fresh.
+    /// The pages, and as many as are missing behind them; and whether the last of those are fresh.
     fn extend(&mut self, os: &impl Os, pages: &Pages, needed: usize) -> Option<(Pages, bool)> {
         let missing = needed - pages.bytes;
         let behind = self.free.behind(pages);

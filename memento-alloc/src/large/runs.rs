@@ -125,7 +125,7 @@ impl Runs {
     }
 
     fn insert(&mut self, index: usize, run: Run) {
-        debug_assert!(self.count < self.capacity);
+        assert!(self.count < self.capacity, "room was made");
         self.count += 1;
         self.kept += if run.kept { run.pages.bytes } else { 0 };
         let tail = &mut self.all_mut()[index..];

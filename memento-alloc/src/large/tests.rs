@@ -255,6 +255,31 @@ fn grow_in_place_and_move() -> bool {
 }
 
 #[test]
+#[cfg(not(miri))]
+fn giving_back_parts_of_many_runs_makes_room_for_what_is_left_of_them() {
+    let large = Large::new(memento_hal::os::Linux);
+    const RUNS: usize = 28;
+    let base = large.os.map(RUNS * 4 * HUGE_BYTES, HUGE_BYTES).unwrap();
+    large.locked(|os, state, surplus| {
+        state.huge_from = 0;
+        for i in 0..RUNS {
+            assert!(state.free.reserve(os));
+            // SAFETY: in the mapping. Nothing is huge in the first and the last part.
+            let start = unsafe { base.add((4 * i + 1) * HUGE_BYTES - 4096) };
+            let bytes = HUGE_BYTES + 2 * 4096;
+            state.free.add(Pages { start, bytes, mapping: i as u32 + 2, allocated: 0 }, true);
+        }
+        state.trim(os, surplus);
+        Some(())
+    });
+    assert!(large.usage().kept_bytes <= 2 * RUNS * 4096 + HUGE_BYTES);
+    // The rest, which the kernel may have unmapped already.
+    large.purge();
+    // SAFETY: mapped above, and in nobody's use.
+    unsafe { large.os.release(base, RUNS * 4 * HUGE_BYTES) };
+}
+
+#[test]
 fn growth_over_pages_that_are_there_asks_nothing() {
     let os = memento_hal::os::Fake::new();
     os.limit_reservations(if cfg!(miri) { 1 << 20 } else { 1 << 26 });
@@ -269,9 +294,10 @@ fn growth_over_pages_that_are_there_asks_nothing() {
             // SAFETY: allocated above.
             assert_eq!(unsafe { large.resize(object, size, 16) }, Some(object));
         }
+        let asked = large.os.questions() - before;
         // SAFETY: not used afterwards.
         assert!(unsafe { large.free(object) });
-        large.os.questions() - before
+        asked
     };
     assert!(double(MIB) > 0);
     assert_eq!(double(MIB), 0);

@@ -180,7 +180,7 @@ impl Bin {
     /// Whether each object has a span of its own.
     #[inline]
     pub const fn is_alone(self) -> bool {
-        self.is_big() && self.span_objects() == 1
+        self.span_objects() == 1
     }
 
     /// Objects in one span.
@@ -197,7 +197,7 @@ impl Bin {
     }
 
     /// [`Bin::charge`] of the object at this offset of a granule. `None` if none starts there, the granule is of no bin
-    /// (index 0), or the spans of its bin have several.
+    /// (index 0), or its bin is not below the first whose spans have several.
     #[inline(always)]
     pub const fn charge_at(index: u8, offset: usize) -> Option<u8> {
         // No object of bin 0 starts anywhere.

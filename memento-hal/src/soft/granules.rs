@@ -173,7 +173,8 @@ impl<O: Os> Heap<O> {
     pub(super) fn lengthen_span(&mut self, start: Granule, bin: Bin) -> bool {
         // SAFETY: the start of a span of ours.
         let span = unsafe { &*self.span(start) };
-        let Some(old) = Bin::new(span.bin()).filter(|_| span.bits == 0) else { return false };
+        let alone = |old: &Bin| old.is_alone() && span.back() == 0 && span.bits == 0;
+        let Some(old) = Bin::new(span.bin()).filter(alone) else { return false };
         let (have, want) = (old.span_granules(), bin.span_granules());
         let at = start as usize % GRANULES_PER_BLOCK;
         if at + want > GRANULES_PER_BLOCK {
@@ -196,7 +197,7 @@ impl<O: Os> Heap<O> {
         true
     }
 
-    /// Has free granules of the block at `first` be in use. Returns how many of them were never touched.
+    /// Has free granules of the block at `first` be in use. Returns how many of them had no memory behind them.
     #[inline(never)]
     fn take_granules(&mut self, first: Granule, taken: u16) -> u32 {
         self.unlink_block(first);

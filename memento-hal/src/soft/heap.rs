@@ -506,7 +506,7 @@ impl<O: Os> Heap<O> {
     /// `false` if that cannot be; it is as before then.
     ///
     /// # Safety
-    /// The calling thread has the heap, and the heap the object, which is allocated.
+    /// The calling thread has the heap, and the heap the object, which is allocated; `bin` is no smaller than the object's.
     pub unsafe fn lengthen(this: *mut Self, object: *mut u8, bin: Bin) -> bool {
         // SAFETY: the caller's.
         unsafe {
