@@ -502,7 +502,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                         self.observer.realloc(object, old, object, size);
                         return Some(object);
                     }
-                    Some(false) => return self.copy_to(object, old, size, size, align),
+                    Some(false) => return self.lengthen_or_copy(object, old, size, size, align),
                     None => {}
                 }
             }
@@ -536,31 +536,36 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                 return Some(object);
             }
             let grows = H::IS_SOFT && size > old && old <= AMPLE_MAX;
-            self.copy_to(object, old, size, if grows { ample(old, size) } else { size }, align)
+            self.lengthen_or_copy(
+                object,
+                old,
+                size,
+                if grows { ample(old, size) } else { size },
+                align,
+            )
         }
     }
 
     /// Has an object that is alone in a span of the calling thread's heap grow where it is.
     ///
     /// # Safety
-    /// As [`Memento::reallocate`]; it has `old` usable bytes.
-    unsafe fn lengthen(object: NonNull<u8>, old: usize, size: usize, align: usize) -> bool {
+    /// As [`Memento::reallocate`]; it is smaller.
+    unsafe fn lengthen(object: NonNull<u8>, size: usize, align: usize) -> bool {
         let heap = Soft::current_or_none();
         // SAFETY: the caller's; the pointer is this thread's heap or an empty one.
         unsafe {
-            Bin::for_request(old, 1).is_some_and(Bin::is_alone)
-                && Heap::has(heap, object.as_ptr())
+            Heap::has(heap, object.as_ptr())
                 && Bin::for_request(size, align)
                     .is_some_and(|bin| Heap::lengthen(heap, object.as_ptr(), bin))
         }
     }
 
-    /// Moves an object of `old` usable bytes to where it has `ample`, which is `size` or more, or has it grow by as much
-    /// where it is.
+    /// Has an object of `old` usable bytes grow where it is, to `ample`, which is `size` or more; or else copies it to where
+    /// it has as much, or `size`.
     ///
     /// # Safety
     /// As [`Memento::reallocate`].
-    unsafe fn copy_to(
+    unsafe fn lengthen_or_copy(
         &self,
         object: NonNull<u8>,
         old: usize,
@@ -568,17 +573,14 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         ample: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        let more = if size <= old {
-            None
-        } else if (GROWN_APART..=HEAP_MAX).contains(&size) {
-            self.large(size, align, false)
+        let grows = size > old;
         // SAFETY: the caller's.
-        } else if unsafe { Self::lengthen(object, old, ample, align) } {
+        if grows && size < GROWN_APART && unsafe { Self::lengthen(object, ample, align) } {
             self.observer.realloc(object, old, object, size);
             return Some(object);
-        } else {
-            None
-        };
+        }
+        let apart = grows && (GROWN_APART..=HEAP_MAX).contains(&size);
+        let more = if apart { self.large(size, align, false) } else { None };
         let more = more.or_else(|| self.route(ample, align, false));
         let exact = || if ample > size { self.route(size, align, false) } else { None };
         let Some(new) = more.or_else(exact) else {
