@@ -6,6 +6,7 @@ use memento_hal::os::{Fake, Os};
 use memento_hal::soft::Soft;
 use memento_hal::{FreeFault, Hal, ObjectAllocator};
 use std::ptr::NonNull;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How a backend is made.
@@ -148,19 +149,42 @@ pub fn rounds(usual: usize) -> usize {
 }
 
 /// An operating system that refuses memory after a number of commits, or address space at once.
-pub struct Starved<O> {
+///
+/// What it reserved ends with it: a test has dozens of them, of some TiB each, and a process has
+/// 128 TiB.
+pub struct Starved<O: Os> {
     os: O,
     commits_left: AtomicUsize,
     reserves: bool,
+    reserved: Mutex<Vec<Reservation>>,
 }
+
+struct Reservation(NonNull<u8>, usize);
+
+// SAFETY: only a handle for `release`.
+unsafe impl Send for Reservation {}
 
 impl<O: Os> Starved<O> {
     pub fn new(os: O, commits: usize) -> Self {
-        Self { os, commits_left: AtomicUsize::new(commits), reserves: true }
+        Self::of(os, commits, true)
     }
 
     pub fn without_address_space(os: O) -> Self {
-        Self { os, commits_left: AtomicUsize::new(0), reserves: false }
+        Self::of(os, 0, false)
+    }
+
+    fn of(os: O, commits: usize, reserves: bool) -> Self {
+        let (commits_left, reserved) = (AtomicUsize::new(commits), Mutex::default());
+        Self { os, commits_left, reserves, reserved }
+    }
+}
+
+impl<O: Os> Drop for Starved<O> {
+    fn drop(&mut self) {
+        for Reservation(start, bytes) in self.reserved.get_mut().unwrap().drain(..) {
+            // SAFETY: reserved of `os`, and the backend that used it ends now.
+            unsafe { self.os.release(start, bytes) }
+        }
     }
 }
 
@@ -171,7 +195,12 @@ unsafe impl<O: Os> Os for Starved<O> {
     }
 
     fn reserve(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-        if self.reserves { self.os.reserve(bytes, align) } else { None }
+        if !self.reserves {
+            return None;
+        }
+        let start = self.os.reserve(bytes, align)?;
+        self.reserved.lock().unwrap().push(Reservation(start, bytes));
+        Some(start)
     }
 
     unsafe fn commit(&self, start: NonNull<u8>, bytes: usize) -> bool {
@@ -192,7 +221,12 @@ unsafe impl<O: Os> Os for Starved<O> {
     }
 
     unsafe fn release(&self, start: NonNull<u8>, bytes: usize) {
-        // SAFETY: forwarded.
-        unsafe { self.os.release(start, bytes) }
+        // A part stays until the whole is released.
+        let mut reserved = self.reserved.lock().unwrap();
+        if let Some(n) = reserved.iter().position(|r| r.0 == start && r.1 == bytes) {
+            reserved.swap_remove(n);
+            // SAFETY: forwarded.
+            unsafe { self.os.release(start, bytes) }
+        }
     }
 }
