@@ -2,12 +2,17 @@
 //!
 //! Pages without memory behind them would be faulted in by a write, so they are skipped over. They may be
 //! swapped out, which only the kernel knows: it is told to forget them.
+//!
+//! What is short and was in use just now is written over whole: it is likely to be used so again and again, and zeros
+//! that the caches take are cheaper than any question to the kernel.
 
 use super::pages::Pages;
 use super::past_caches;
 use core::ptr::NonNull;
 use memento_hal::os::Os;
 
+/// Most bytes that are written over whole.
+const WHOLE_MAX: usize = 2 << 20;
 /// Pages that are looked at in one call.
 const PART: usize = 1024;
 /// Of a part in which fewer pages than this share are backed, all are given back: a program that uses
@@ -23,6 +28,10 @@ const HOLE_MIN: usize = 8;
 /// They are the caller's alone.
 pub(super) unsafe fn clear(os: &impl Os, pages: Pages, cold: bool) {
     let write_zeros = if cold { past_caches::write_zeros } else { write_zeros };
+    if !cold && pages.bytes <= WHOLE_MAX {
+        // SAFETY: the caller's.
+        return unsafe { write_zeros(pages.start, pages.bytes) };
+    }
     let page = os.page_bytes();
     let mut rest = pages;
     while rest.bytes > 0 {
@@ -158,11 +167,15 @@ mod tests {
         let runs = |n, is: fn(usize) -> bool| (0..n).map(is).collect();
         for (refuse, cold) in [(false, false), (true, false), (false, true), (true, true)] {
             let asked = |n| if refuse { 0 } else { n };
+            // What is warm is not asked about.
+            let if_cold = |n| if cold { asked(n) } else { 0 };
             assert_eq!(clear_told(vec![true; 40], refuse, cold), 0);
-            assert_eq!(clear_told(vec![false; 40], refuse, cold), asked(1));
+            assert_eq!(clear_told(vec![false; 40], refuse, cold), if_cold(1));
             assert_eq!(clear_told(runs(40, short), refuse, cold), 0, "short holes");
-            assert_eq!(clear_told(runs(40, long), refuse, cold), asked(2));
+            assert_eq!(clear_told(runs(40, long), refuse, cold), if_cold(2));
             if !cfg!(miri) {
+                assert_eq!(clear_told(vec![false; WHOLE_MAX / PAGE], refuse, cold), if_cold(1));
+                assert_eq!(clear_told(vec![false; WHOLE_MAX / PAGE + 1], refuse, cold), asked(1));
                 assert_eq!(clear_told(vec![true; PART], refuse, cold), 0);
                 let parts = runs(PART * 2 + 50, |i| i == 700);
                 assert_eq!(clear_told(parts, refuse, cold), asked(3), "one page of a part");
