@@ -194,6 +194,21 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     #[inline(never)]
     pub(crate) fn software(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         let bin = Bin::for_request(size, align)?;
+        // SAFETY: the pointer is this thread's heap or the empty one.
+        let at_hand = unsafe { Heap::take_at_hand(Soft::current_or_none(), bin) };
+        if let Some(object) = NonNull::new(at_hand) {
+            if zeroed {
+                // SAFETY: the object has as many bytes and is nobody else's.
+                unsafe { object.write_bytes(0, size) };
+            }
+            return Some(object);
+        }
+        self.refilled(bin, size, align, zeroed)
+    }
+
+    /// The same where nothing is at hand.
+    #[inline(never)]
+    fn refilled(&self, bin: Bin, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         let _errno = KeepErrno::new();
         let found = match self.heap() {
             Some(heap) => self.grow(heap, bin, align, zeroed),

@@ -260,8 +260,13 @@ unsafe impl Os for Linux {
     }
 
     unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
-        // SAFETY: the caller vouches that nothing in the range is needed.
-        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) == 0 }
+        // SAFETY: the caller vouches that nothing in the range is needed. `free` comes here, which keeps `errno`.
+        unsafe {
+            let errno = *libc::__errno_location();
+            let done = libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) == 0;
+            *libc::__errno_location() = errno;
+            done
+        }
     }
 
     unsafe fn release(&self, start: NonNull<u8>, bytes: usize) {
@@ -336,6 +341,22 @@ mod tests {
             assert!(os.decommit(at, page));
             assert_eq!(at.read(), 0);
             os.release(at, 4 * page);
+        }
+    }
+
+    #[test]
+    fn what_is_locked_is_not_given_back_and_errno_is_kept() {
+        let os = Linux;
+        let page = os.page_bytes();
+        let at = os.map(page, page).unwrap();
+        // SAFETY: the range was just mapped by `os` and is used by this test alone.
+        unsafe {
+            assert_eq!(libc::mlock(at.as_ptr().cast(), page), 0);
+            at.write(7);
+            *libc::__errno_location() = 12345;
+            assert!(!os.decommit(at, page));
+            assert_eq!((at.read(), *libc::__errno_location()), (7, 12345));
+            os.release(at, page);
         }
     }
 

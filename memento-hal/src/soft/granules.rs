@@ -37,18 +37,20 @@ impl<O: Os> Heap<O> {
     /// A new span of `bin` in blocks that the heap already has: of memory that was used before, if there is some.
     #[inline(never)]
     pub(super) fn span_in_known_blocks(&mut self, bin: Bin) -> Option<Granule> {
-        let count = bin.span_granules();
-        let used = match self.free_dirty as usize >= count {
-            true => self.find_granules(count, false),
-            false => None,
-        };
-        let (first, at) = used.or_else(|| self.find_granules(count, true))?;
+        let (first, at) = self.find_granules(bin.span_granules(), true)?;
         Some(self.make_span(bin, first, at))
     }
 
-    /// So many free granules in a row: their block, and where they begin in it.
+    /// The same of memory that was used before.
+    pub(super) fn span_of_used(&mut self, bin: Bin) -> Option<Granule> {
+        let (first, at) = self.find_granules(bin.span_granules(), false)?;
+        Some(self.make_span(bin, first, at))
+    }
+
+    /// So many free granules in a row that were used before, or if they may be `unused` and there are no others such:
+    /// their block, and where they begin in it.
     #[inline(never)]
-    fn find_granules(&self, count: usize, unused_too: bool) -> Option<(Granule, usize)> {
+    fn find_granules(&self, count: usize, unused: bool) -> Option<(Granule, usize)> {
         let fills: &[Fill] = match count {
             1..4 => &[Fill::Singles, Fill::Quads, Fill::Empty],
             4..GRANULES_PER_BLOCK => &[Fill::Quads, Fill::Empty],
@@ -56,19 +58,25 @@ impl<O: Os> Heap<O> {
         };
         // What is looked for may not be in a block though it has as much; a few are tried.
         const TRIES: usize = 8;
+        if !unused && (self.free_dirty as usize) < count {
+            return None;
+        }
+        let mut found = None;
         for fill in fills {
             let mut link = self.blocks[*fill as usize];
             for _ in 0..TRIES {
                 let Some(first) = granule_at(link) else { break };
                 let block = self.block(first);
-                let may = if unused_too { u16::MAX } else { block.dirty };
-                if let Some(at) = find(block.free & may, count) {
+                if let Some(at) = find(block.free & block.dirty, count) {
                     return Some((first, at));
+                }
+                if unused && found.is_none() && block.free & !block.dirty != 0 {
+                    found = find(block.free, count).map(|at| (first, at));
                 }
                 link = block.next;
             }
         }
-        None
+        found
     }
 
     /// Adds one block at the limit. `None` if the slot is full or the OS refuses.
@@ -89,7 +97,7 @@ impl<O: Os> Heap<O> {
         self.block(first).free = u16::MAX;
         // SAFETY: the entry was committed just now.
         unsafe { (*self.span(first)).huge = first < self.huge_end };
-        self.link_block(first);
+        self.link_block(first, Fill::Empty);
         self.set_granules(granules);
         Some(())
     }
@@ -160,7 +168,9 @@ impl<O: Os> Heap<O> {
         let start = first + at as Granule;
         for i in 0..count as Granule {
             // SAFETY: entries of granules below the limit are committed, and these are now ours.
-            unsafe { (*self.span(start + i)).set(bin.index() as u8, i as u8) };
+            let span = unsafe { &mut *self.span(start + i) };
+            debug_assert!(span.is_clear());
+            span.set(bin.index() as u8, i as u8);
         }
         // SAFETY: as above.
         let span = unsafe { &mut *self.span(start) };
@@ -184,6 +194,9 @@ impl<O: Os> Heap<O> {
             let first = start - at as Granule;
             let behind = mask(at + have, want - have);
             if self.block(first).free & behind != behind {
+                self.release_emptied();
+            }
+            if self.block(first).free & behind != behind {
                 return false;
             }
             self.touched += self.take_granules(first, behind) as usize * GRANULE_BYTES;
@@ -192,20 +205,18 @@ impl<O: Os> Heap<O> {
             // SAFETY: as in `make_span`.
             unsafe { (*self.span(start + i)).set(bin.index() as u8, i as u8) };
         }
-        // SAFETY: as above.
-        unsafe { (*self.span(start)).carved = 1 };
         true
     }
 
     /// Has free granules of the block at `first` be in use. Returns how many of them had no memory behind them.
     #[inline(never)]
     fn take_granules(&mut self, first: Granule, taken: u16) -> u32 {
-        self.unlink_block(first);
-        let block = self.block(first);
-        let again = (block.dirty & taken).count_ones();
-        block.free &= !taken;
-        block.dirty |= taken;
-        self.link_block(first);
+        let mut again = 0;
+        self.change_block(first, |block| {
+            again = (block.dirty & taken).count_ones();
+            block.free &= !taken;
+            block.dirty |= taken;
+        });
         self.free_dirty -= again;
         self.idle.note(self.free_dirty);
         taken.count_ones() - again
@@ -221,17 +232,19 @@ impl<O: Os> Heap<O> {
             self.carving[k] = 0;
         }
         for g in start..start + count as Granule {
-            self.reset_list(g);
-            if self.current[bin.place()] == g + 1 {
-                self.set_current(bin, None);
+            // Those of big objects are closed and in no list all the time.
+            if !bin.is_big() {
+                self.reset_list(g);
+                if self.current[bin.place()] == g + 1 {
+                    self.set_current(bin, None);
+                }
             }
             // SAFETY: granules of a span of ours.
-            unsafe { (*self.span(g)).set(0, 0) };
+            let span = unsafe { &mut *self.span(g) };
+            if bin.is_big() && g > start { span.set(0, 0) } else { span.clear() }
         }
         let first = start - start % GRANULES_PER_BLOCK as Granule;
-        self.unlink_block(first);
-        self.block(first).free |= mask((start - first) as usize, count);
-        self.link_block(first);
+        self.change_block(first, |block| block.free |= mask((start - first) as usize, count));
         self.note_freed();
     }
 
@@ -367,12 +380,24 @@ impl<O: Os> Heap<O> {
         let mut first = self.granules;
         while first > 0 {
             first -= GRANULES_PER_BLOCK as Granule;
-            self.link_block(first);
+            self.link_block(first, self.block(first).fill());
         }
     }
 
-    fn link_block(&mut self, first: Granule) {
-        let fill = self.block(first).fill();
+    /// Has a block be first of those of its new fill.
+    #[inline]
+    fn change_block(&mut self, first: Granule, change: impl FnOnce(&mut Block)) {
+        let before = self.block(first).fill();
+        change(self.block(first));
+        let after = self.block(first).fill();
+        if before != after || self.blocks[after as usize] != first + 1 {
+            self.unlink_block(first, before);
+            self.link_block(first, after);
+        }
+    }
+
+    /// Makes a block, which is in no list, the first of those that are as full.
+    fn link_block(&mut self, first: Granule, fill: Fill) {
         if fill == Fill::Full {
             return;
         }
@@ -386,8 +411,8 @@ impl<O: Os> Heap<O> {
         self.blocks[fill as usize] = first + 1;
     }
 
-    fn unlink_block(&mut self, first: Granule) {
-        let fill = self.block(first).fill();
+    /// Takes a block out of the list of those that are as full as it was.
+    fn unlink_block(&mut self, first: Granule, fill: Fill) {
         if fill == Fill::Full {
             return;
         }

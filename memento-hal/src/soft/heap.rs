@@ -18,6 +18,7 @@ use super::keep::Left;
 use super::layout::{
     COUNTDOWNS_OFFSET, GRANULE_BYTES, GRANULE_SHIFT, HEAP_OFFSET, LISTS_OFFSET, OBJECTS_OFFSET,
 };
+use super::lists::EMPTIED;
 use super::mailbox::{Link, Mailbox};
 use super::outbox::{Added, Outbox, Parcel};
 use super::region::Region;
@@ -31,9 +32,11 @@ use core::ptr::{NonNull, null_mut};
 
 /// The part of a slot that other threads use; at the slot's very start. Three cache lines, by who
 /// writes: a thread that frees remotely reads the last for each object, and writes the first for
-/// some.
+/// some. None of them is the slot's first line: where big objects begin, at multiples of 16 KiB, shares its set of
+/// the first-level cache, so it would be in none whenever it is needed.
 #[repr(C)]
 pub struct SlotHeader<O: Os> {
+    _big_objects_evict_this: [u64; 8],
     pub mailbox: Mailbox<FreeObject>,
     _other_threads_write_above: [u64; 7],
     /// A change is under way that a fork must not cut in two.
@@ -100,8 +103,9 @@ pub struct Heap<O: Os = Linux> {
     pub(super) forked: bool,
     /// Every number was made right after the heap was left last.
     pub(super) settled: bool,
-    /// The span of big objects that became free last: it is not given up yet.
-    pub(super) spare: SpanLink,
+    /// The spans of big objects that are free altogether and not given up yet, and which is to be next if there is no place.
+    pub(super) emptied: [SpanLink; EMPTIED],
+    pub(super) emptied_next: usize,
     /// What the heap remembers of its last thread's end.
     pub(super) left: Left,
     /// What the thread freed for other heaps and has not posted yet.
@@ -174,7 +178,8 @@ impl<O: Os> Heap<O> {
             mail_read: 0,
             forked: false,
             settled: false,
-            spare: 0,
+            emptied: [0; EMPTIED],
+            emptied_next: 0,
             left: Left::NONE,
             outbox: Outbox::new(),
             _to_a_cache_lines_end: [0; 7],
@@ -245,7 +250,7 @@ impl<O: Os> Heap<O> {
 
     /// Puts a freed object into its granule's list. `false` if that takes the slow path: the object is
     /// not of this heap, is misaligned, was the last one freed into that list, or the countdown has
-    /// ended. In the last case the object is in the list: see [`Heap::give_noticed`].
+    /// ended. In the last case [`Heap::give_noticed`] must follow.
     ///
     /// One subtraction, rotation and comparison decide three things at once: whether the object lies
     /// in this heap, so that it is the calling thread's; and whether it is a multiple of 8, since the
@@ -317,9 +322,10 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Puts an object into its granule's list. `false` if that ends the countdown.
+    /// Puts an object into its granule's list. `false` if that ends the countdown: then the object is in no list, and
+    /// nothing of it was touched, since a big one may not have been for long.
     ///
-    /// Counted last: of a free that a fork cuts in two the child knows too little, never too much.
+    /// A fork child that finds a free cut in two counts the list: see `after_fork`.
     ///
     /// # Safety
     /// As for [`Heap::give_known`], and the object is of this granule.
@@ -327,7 +333,6 @@ impl<O: Os> Heap<O> {
     unsafe fn give_to(this: *mut Self, granule: usize, object: *mut u8) -> bool {
         // SAFETY: the caller's; below the limit every granule has a countdown.
         unsafe {
-            Self::push(this, granule, object);
             // As in `list`.
             let countdowns = if cfg!(miri) {
                 (*this).slot.wrapping_add(COUNTDOWNS_OFFSET)
@@ -336,7 +341,11 @@ impl<O: Os> Heap<O> {
             };
             let countdown = countdowns.cast::<u32>().wrapping_add(granule);
             *countdown = (*countdown).wrapping_sub(1);
-            *countdown != 0
+            if *countdown == 0 {
+                return false;
+            }
+            Self::push(this, granule, object);
+            true
         }
     }
 
@@ -546,8 +555,9 @@ impl<O: Os> Heap<O> {
 
 const _: () = {
     assert!(size_of::<SlotHeader<Linux>>() <= HEAP_OFFSET);
-    assert!(core::mem::offset_of!(SlotHeader<Linux>, changing) == 64);
-    assert!(core::mem::offset_of!(SlotHeader<Linux>, primary) == 128);
+    assert!(core::mem::offset_of!(SlotHeader<Linux>, mailbox) == 64);
+    assert!(core::mem::offset_of!(SlotHeader<Linux>, changing) == 128);
+    assert!(core::mem::offset_of!(SlotHeader<Linux>, primary) == 192);
     // Nothing of the heap lies behind the first list head, and a cache line has eight whole ones.
     assert!(HEAP_BYTES + size_of::<usize>() == size_of::<Heap<Linux>>());
     assert!(

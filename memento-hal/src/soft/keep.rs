@@ -170,7 +170,7 @@ impl<O: Os> Region<O> {
         this.settled = false;
         this.change(|heap| {
             heap.keep_all_mail();
-            heap.release_spare();
+            heap.release_emptied();
         });
         let held = this.dirty_granules();
         let last = this.left;

@@ -17,8 +17,9 @@
 //! address, and what wrote to freed memory led the list astray. All of these abort the process.
 //!
 //! Big objects ([`Bin::is_big`]) are bits of their span instead. Their granules are always closed, so
-//! every free of one comes here, and is checked exactly. The span that became free last is kept until another
-//! bin needs granules, or the same one an object.
+//! every free of one comes here, and is checked exactly. A span that becomes free altogether stays in its bin's ring,
+//! to be taken last, until some more have become so, or granules are needed: to give it up and make it again takes
+//! longer than all the rest, and programs use few big sizes at a time.
 
 use super::bin::Bin;
 use super::granules::granule_at;
@@ -26,7 +27,7 @@ use super::heap::{Heap, NOT_SERVED};
 use super::layout::GRANULE_BYTES;
 use super::mailbox::Link;
 use super::refill::Fresh;
-use super::span::{FreeObject, Granule, State};
+use super::span::{FreeObject, Granule, SpanLink, State};
 use crate::fatal::corruption;
 use crate::object::FreeFault;
 use crate::os::Os;
@@ -39,6 +40,9 @@ pub(super) const SERVED: u32 = 1 << 30;
 /// A waiting granule of which less than this part is free is left to ripen while there is other room: each
 /// object of it would cost as much as two slow paths.
 const RIPE: u32 = 8;
+
+/// Spans of big objects that are free altogether and not given up.
+pub(super) const EMPTIED: usize = 8;
 
 impl<O: Os> Heap<O> {
     /// Goes on where [`Heap::give`] refused because a countdown ended. `None` if it refused for another
@@ -57,13 +61,10 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Undoes a free that ended a countdown, and then does it with all the checks.
+    /// Does a free that ended a countdown with all the checks.
     fn notice(&mut self, granule: Granule, object: *mut FreeObject) -> Result<(), FreeFault> {
-        // SAFETY: the granule is below the limit; the object is first in its list.
-        unsafe {
-            *self.list_of(granule) = FreeObject::next(object);
-            *self.countdown_of(granule) = 1;
-        }
+        // SAFETY: the granule is below the limit.
+        unsafe { *self.countdown_of(granule) = 1 };
         self.put(object)
     }
 
@@ -153,44 +154,58 @@ impl<O: Os> Heap<O> {
         }
         let listed = span.bits != 0;
         span.bits |= bit;
-        if span.bits.count_ones() == u32::from(span.carved) {
-            if listed {
-                self.leave_ring(bin.index(), start);
-            }
-            self.release_spare();
-            self.spare = start + 1;
+        if span.is_empty() {
+            self.note_emptied(bin, start, listed);
         } else if !listed {
             self.enter_ring(bin.index(), start);
         }
         Ok(())
     }
 
-    /// Gives up the span of big objects that became free last.
-    pub(super) fn release_spare(&mut self) {
-        let Some((start, bin)) = self.spare() else { return };
-        self.spare = 0;
+    /// A span of big objects became free altogether. It gives way to others of its bin that have objects.
+    fn note_emptied(&mut self, bin: Bin, start: Granule, listed: bool) {
+        let k = bin.index();
+        if listed {
+            self.leave_ring(k, start);
+        }
+        let last = self.ring[k];
+        self.enter_ring(k, start);
+        if last != 0 {
+            self.ring[k] = last;
+        }
+        let place = self.emptied.iter().position(|link| *link == 0).unwrap_or_else(|| {
+            let place = self.emptied_next % EMPTIED;
+            self.emptied_next = place + 1;
+            self.release_emptied_span(self.emptied[place]);
+            place
+        });
+        self.emptied[place] = start + 1;
+    }
+
+    fn release_emptied_span(&mut self, link: SpanLink) {
+        let Some(start) = granule_at(link) else { return };
+        // SAFETY: the start of a span of ours.
+        let Some(bin) = Bin::new(unsafe { (*self.span(start)).bin() }) else { return };
+        self.leave_ring(bin.index(), start);
         self.release_span(start, bin);
     }
 
-    /// Takes an object of the span that became free last, if it is of this bin.
-    pub(super) fn take_spare(&mut self, bin: Bin) -> Option<Fresh> {
-        let (start, _) = self.spare().filter(|(_, of)| *of == bin)?;
-        self.spare = 0;
-        self.enter_ring(bin.index(), start);
-        Some(self.take_big(bin, start))
+    /// Gives up the spans of big objects that are free altogether.
+    pub(super) fn release_emptied(&mut self) {
+        for link in core::mem::replace(&mut self.emptied, [0; EMPTIED]) {
+            self.release_emptied_span(link);
+        }
     }
 
-    fn spare(&self) -> Option<(Granule, Bin)> {
-        let start = granule_at(self.spare)?;
-        // SAFETY: the start of a span of ours.
-        let bin = Bin::new(unsafe { (*self.span(start)).bin() })?;
-        Some((start, bin))
-    }
-
-    /// Takes a free object of a span in the ring.
+    /// Takes the lowest free object of a span of big objects in the ring.
     pub(super) fn take_big(&mut self, bin: Bin, start: Granule) -> Fresh {
         // SAFETY: a span in a ring is a span of ours.
         let span = unsafe { &mut *self.span(start) };
+        if span.is_empty()
+            && let Some(link) = self.emptied.iter_mut().find(|link| **link == start + 1)
+        {
+            *link = 0;
+        }
         let number = span.bits.trailing_zeros();
         span.bits &= span.bits - 1;
         if span.bits == 0 {

@@ -19,6 +19,11 @@ use crate::os::Os;
 const MAIL_AT_ONCE: usize = 512;
 
 impl<O: Os> Heap<O> {
+    /// Whether something is to be read.
+    pub(super) fn has_mail(&self) -> bool {
+        !self.mail.is_null() || self.header().mailbox.has_mail()
+    }
+
     /// Reads letters until the list that the bin is served from has an object, or there is another way.
     pub(super) fn serve_from_mail(&mut self, bin: Bin) -> Option<Fresh> {
         if self.mail.is_null() && self.header().mailbox.has_mail() {
@@ -106,7 +111,7 @@ impl<O: Os> Heap<O> {
             heap.keep_mail(usize::MAX);
             (heap.mail, heap.mail_read) = (mail, 0);
             heap.keep_mail(usize::MAX);
-            heap.release_spare();
+            heap.release_emptied();
             // What the heap may keep it keeps. Else one call a block's worth: giving back every granule by
             // itself would be dear.
             let given_up = heap.free_dirty.saturating_sub(heap.stuck);

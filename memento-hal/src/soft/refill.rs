@@ -20,7 +20,7 @@ use super::layout::{GRANULE_BYTES, GRANULES_PER_BLOCK};
 use super::mailbox::Link;
 use super::span::{FreeObject, Granule};
 use crate::os::Os;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{Ordering, compiler_fence};
 
 /// An object from a slow path.
@@ -40,6 +40,51 @@ pub(super) const fn growth_allowed(granules: Granule) -> Granule {
 }
 
 impl<O: Os> Heap<O> {
+    /// Takes an object for a bin whose list is empty where that needs nothing of the system: of what waits for the bin, or of
+    /// memory that was used before. Null if there is none, or mail to be read.
+    ///
+    /// # Safety
+    /// The calling thread has the heap, or it is the empty heap of threads without one.
+    #[inline(never)]
+    pub unsafe fn take_at_hand(this: *mut Self, bin: Bin) -> *mut u8 {
+        let k = bin.index();
+        // SAFETY: the caller's. The empty heap has nothing of all this, so nothing of it is changed.
+        let found = unsafe {
+            let none = (*this).ring[k] == 0 && (*this).carving[k] == 0;
+            if none && !(bin.is_big() && (*this).free_dirty != 0) || (*this).has_mail() {
+                return null_mut();
+            }
+            (*this)
+                .change(|heap| heap.serve_from_waiting(bin).or_else(|| heap.serve_from_used(bin)))
+        };
+        found.map_or(null_mut(), |fresh| fresh.object.as_ptr())
+    }
+
+    /// An object that is made of memory that was used before. Only big ones have a span more for that, as one of others is
+    /// worth what borrowing spares.
+    fn serve_from_used(&mut self, bin: Bin) -> Option<Fresh> {
+        let k = bin.index();
+        if bin.is_big() && self.carving[k] == 0 {
+            self.carving[k] = self.span_of_used(bin)? + 1;
+        }
+        let start = granule_at(self.carving[k]).filter(|_| self.has_used_room(k))?;
+        Some(self.carve(bin, start))
+    }
+
+    /// An object of what waits for the bin, if something does that is worth going on with.
+    fn serve_from_waiting(&mut self, bin: Bin) -> Option<Fresh> {
+        let k = bin.index();
+        if bin.is_big() {
+            // The one whose memory was used last.
+            return granule_at(self.ring[k]).map(|last| self.take_big(bin, last));
+        }
+        let first = self.first_waiting(bin)?;
+        if self.is_ripe(first) || !self.has_used_room(k) {
+            return self.serve_waiting(bin, first);
+        }
+        None
+    }
+
     /// Allocates from a bin that is empty, filling it by the way. An object of a larger bin serves too if objects of
     /// its size lie at multiples of `align`.
     #[cold]
@@ -55,19 +100,8 @@ impl<O: Os> Heap<O> {
         }
         let mut sorted = false;
         loop {
-            if bin.is_big() {
-                // The one whose memory was used last.
-                if let Some(last) = granule_at(self.ring[k]) {
-                    return Some(self.take_big(bin, last));
-                }
-                // Before anything is carved of it.
-                if let Some(object) = self.take_spare(bin) {
-                    return Some(object);
-                }
-            } else if let Some(first) = self.first_waiting(bin)
-                && (self.is_ripe(first) || !self.has_used_room(k))
-            {
-                return self.serve_waiting(bin, first);
+            if let Some(object) = self.serve_from_waiting(bin) {
+                return Some(object);
             }
             if let Some(object) = self.borrow(bin, align) {
                 return Some(object);
@@ -75,7 +109,7 @@ impl<O: Os> Heap<O> {
             if let Some(start) = granule_at(self.carving[k]) {
                 return Some(self.carve(bin, start));
             }
-            self.release_spare();
+            self.release_emptied();
             if let Some(start) = self.span_in_known_blocks(bin) {
                 self.carving[k] = start + 1;
                 continue;
@@ -207,7 +241,7 @@ impl<O: Os> Heap<O> {
     #[inline(never)]
     pub(super) fn sort(&mut self) {
         self.keep_all_mail();
-        self.release_spare();
+        self.release_emptied();
         for bin in Bin::all() {
             self.count_served(bin);
         }

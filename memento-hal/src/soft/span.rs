@@ -91,12 +91,27 @@ impl Span {
         self.back.load(Ordering::Relaxed).into()
     }
 
-    /// Puts the granule into a span, or with bin 0 into none; nothing is made.
+    /// Puts the granule into a span of which nothing is made, or with bin 0 into none.
     pub fn set(&mut self, bin: u8, back: u8) {
         self.bin.store(bin, Ordering::Relaxed);
         self.back.store(back, Ordering::Relaxed);
+    }
+
+    /// Forgets what was made.
+    pub fn clear(&mut self) {
+        self.set(0, 0);
         self.state = State::Closed;
         (self.carved, self.made, self.bits) = (0, 0, 0);
+    }
+
+    /// Whether all objects of a span of big ones are free: those that were carved are the low bits.
+    pub fn is_empty(&self) -> bool {
+        self.carved > 0 && self.bits == u32::MAX >> (u32::BITS - u32::from(self.carved))
+    }
+
+    /// Whether nothing is made.
+    pub fn is_clear(&self) -> bool {
+        self.state == State::Closed && (self.carved, self.made, self.bits) == (0, 0, 0)
     }
 }
 
@@ -140,27 +155,26 @@ impl Block {
 }
 
 /// First granule of `count` in a row among those of a mask; a group of four is an aligned quad.
-#[inline(never)]
+#[inline]
 pub fn find(granules: u16, count: usize) -> Option<usize> {
     let starts = starts(granules, count);
     (starts != 0).then(|| starts.trailing_zeros() as usize)
 }
 
 /// First bit of every row of `count` free granules; a row of four is an aligned quad.
+#[inline]
 fn starts(free: u16, count: usize) -> u16 {
-    match count {
-        4 => quads(free),
-        _ => {
-            // Rows of twice the length each time, then one step for the rest.
-            let (mut starts, mut length) = (free, 1);
-            while length < count {
-                let step = length.min(count - length);
-                starts &= starts >> step;
-                length += step;
-            }
-            starts
-        }
+    if count == 4 {
+        return quads(free);
     }
+    // A row of so many is two rows of half as many, which overlap by one if the number is odd.
+    let (mut starts, mut count) = (free, count);
+    while count > 1 {
+        let half = count / 2;
+        starts &= starts >> half;
+        count -= half;
+    }
+    starts
 }
 
 /// Lowest bit of every aligned group of four that is entirely free.

@@ -6,6 +6,7 @@ use crate::hal::Hal;
 use crate::object::FreeFault;
 use crate::os::{Fake, Linux, Os};
 use crate::soft::layout::{BLOCK_BYTES, GRANULE_BYTES};
+use crate::soft::lists::EMPTIED;
 use crate::soft::process::Soft;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -83,12 +84,72 @@ fn a_span_takes_memory_that_was_used_before_wherever_it_lies() {
             // SAFETY: allocated above, not used afterwards.
             unsafe { heap.give_back(*object).unwrap() };
         }
-        // As much as the four that the heap does not hold back.
+        // The heap holds them back until granules are needed.
         for size in (1..=12).map(|n| 16 * n) {
             heap.alloc(bin(size)).unwrap();
         }
         assert_eq!(heap.dirty_bytes(), before);
     });
+}
+
+#[test]
+fn spans_of_big_objects_that_become_free_are_held_back_for_their_bins() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        let give_back = |heap: &mut Heap<Fake>, object: NonNull<u8>| {
+            // SAFETY: allocated by the callers, not used afterwards.
+            unsafe { heap.give_back(object) }
+        };
+        let (one, three) = (bin(2 * GRANULE_BYTES), bin(20_000));
+        assert!(one.is_alone() && three.span_objects() == 3);
+        let alone: Vec<_> = (0..EMPTIED + 3).map(|_| heap.alloc(one).unwrap()).collect();
+        assert_eq!(heap.spans as usize, EMPTIED + 3);
+        for object in &alone {
+            give_back(heap, *object).unwrap();
+            assert_eq!(give_back(heap, *object), Err(FreeFault::NotAllocated), "at once");
+        }
+        assert_eq!(heap.spans as usize, EMPTIED, "so many");
+        assert_eq!(give_back(heap, alone[0]), Err(FreeFault::NotAllocated), "given up");
+        // In turns, no span is made.
+        for _ in 0..3 * EMPTIED {
+            let (a, b) = (heap.alloc(one).unwrap(), heap.alloc(one).unwrap());
+            give_back(heap, a).unwrap();
+            give_back(heap, b).unwrap();
+        }
+        assert_eq!(heap.spans as usize, EMPTIED);
+        // One of which something is in use comes before one that is free altogether.
+        let objects: Vec<_> = (0..6).map(|_| heap.alloc(three).unwrap()).collect();
+        give_back(heap, objects[4]).unwrap();
+        objects[..3].iter().for_each(|object| give_back(heap, *object).unwrap());
+        let spans = heap.spans;
+        assert_eq!(heap.alloc(three).unwrap(), objects[4]);
+        assert_eq!((heap.alloc(three).unwrap(), heap.spans), (objects[0], spans));
+        // What is in use again is not given up.
+        let left = [objects[0], objects[3], objects[4], objects[5]];
+        left.iter().for_each(|object| object_fill(*object, 20_000));
+        for size in (1..3 * EMPTIED).map(|n| n % 7 * GRANULE_BYTES + 9000) {
+            let object = heap.alloc(bin(size)).unwrap();
+            object_fill(object, size);
+            give_back(heap, object).unwrap();
+        }
+        left.iter().for_each(|object| assert!(object_is_full(*object, 20_000)));
+        left.iter().for_each(|object| give_back(heap, *object).unwrap());
+        heap.sort();
+        assert_eq!(heap.spans, 0, "given up");
+    });
+}
+
+fn object_fill(object: NonNull<u8>, size: usize) {
+    // SAFETY: the callers allocated as much.
+    unsafe {
+        object.write_bytes(object.addr().get() as u8 ^ (object.addr().get() >> 14) as u8, size)
+    };
+}
+
+fn object_is_full(object: NonNull<u8>, size: usize) -> bool {
+    let byte = object.addr().get() as u8 ^ (object.addr().get() >> 14) as u8;
+    // SAFETY: as above, and filled.
+    unsafe { core::slice::from_raw_parts(object.as_ptr(), size) }.iter().all(|b| *b == byte)
 }
 
 #[test]
@@ -113,8 +174,7 @@ fn an_object_alone_in_its_span_grows_while_what_follows_is_free() {
         assert!(!lengthen(heap, a, granules(6)), "the next object lies there");
         // SAFETY: not used afterwards.
         unsafe { heap.give_back(b).unwrap() };
-        heap.purge();
-        assert!(lengthen(heap, a, granules(16)));
+        assert!(lengthen(heap, a, granules(16)), "what became free of late is not held back");
         // SAFETY: in the object.
         unsafe {
             a.add(16 * GRANULE_BYTES - 1).write(1);
