@@ -14,7 +14,7 @@
 use crate::fork;
 use crate::guarded::Guarded;
 use crate::hardened::Mode;
-use crate::large::{Large, LargeUsage};
+use crate::large::{COPIED_MAX, Large, LargeUsage};
 use crate::learned;
 use crate::observer::Observer;
 use crate::page_conf;
@@ -527,6 +527,14 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                     self.observer.realloc(object, old, new, size);
                     return Some(new);
                 }
+                let grows = size > old && old < COPIED_MAX;
+                return self.lengthen_or_copy(
+                    object,
+                    old,
+                    size,
+                    if grows { ample(old, size) } else { size },
+                    align,
+                );
             }
             self.resize(object, old, size, align)
         }
@@ -595,7 +603,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             return Some(object);
         }
         let apart = grows && (GROWN_APART..=HEAP_MAX).contains(&size);
-        let more = if apart { self.large(size, align, false) } else { None };
+        let more = if apart { self.large(ample, align, false) } else { None };
         let more = more.or_else(|| self.route(ample, align, false));
         let exact = || if ample > size { self.route(size, align, false) } else { None };
         let Some(new) = more.or_else(exact) else {

@@ -31,6 +31,8 @@ pub(crate) use table::{Backing, Table};
 
 /// Bytes of a huge page. Only speed depends on it.
 const HUGE_BYTES: usize = 2 << 20;
+/// What is shorter is copied, with room for more, if it cannot grow where it is.
+pub(crate) const COPIED_MAX: usize = 1 << 20;
 /// Zeros of so many bytes come from fresh pages, and those are not kept: so large a table is often used
 /// here and there, and writing zeros to all of it costs as much as touching an eighth of it.
 const APART_BYTES: usize = 32 << 20;
@@ -475,6 +477,7 @@ impl State {
             None if needed - pages.bytes >= pages.bytes / 4 && self.free.has_kept(needed) => {
                 return None;
             }
+            None if pages.bytes < COPIED_MAX => return None,
             None if align > os.page_bytes() => return None,
             None => (self.move_to_grow(os, &pages, needed)?, true),
         };
