@@ -177,15 +177,14 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         let Some(bin) = Bin::for_large_request(size, align) else {
             return self.large(size, align, zeroed);
         };
-        if zeroed {
-            return self.software(size, align, true);
+        if !zeroed && !bin.is_big() {
+            // SAFETY: the pointer is this thread's heap or the empty one.
+            let object = unsafe { Heap::take(Soft::current_or_none(), bin.medium_place()) };
+            if let Some(object) = NonNull::new(object.cast()) {
+                return Some(object);
+            }
         }
-        // SAFETY: the pointer is this thread's heap or the empty one.
-        let object = unsafe { Heap::take(Soft::current_or_none(), bin.medium_place()) };
-        match NonNull::new(object.cast()) {
-            Some(object) => Some(object),
-            None => self.software(size, align, false),
-        }
+        self.at_hand(bin, size, align, zeroed)
     }
 
     /// From the software heap, by the slow path. Finds the bin again: to pass it too would cost the
@@ -193,7 +192,12 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     #[cold]
     #[inline(never)]
     pub(crate) fn software(&self, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
-        let bin = Bin::for_request(size, align)?;
+        self.at_hand(Bin::for_request(size, align)?, size, align, zeroed)
+    }
+
+    /// From the calling thread's heap, if it has something at hand; else by the slow path.
+    #[inline(never)]
+    fn at_hand(&self, bin: Bin, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         // SAFETY: the pointer is this thread's heap or the empty one.
         let at_hand = unsafe { Heap::take_at_hand(Soft::current_or_none(), bin) };
         if let Some(object) = NonNull::new(at_hand) {
@@ -206,7 +210,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
         self.refilled(bin, size, align, zeroed)
     }
 
-    /// The same where nothing is at hand.
+    /// From the software heap where nothing is at hand.
     #[inline(never)]
     fn refilled(&self, bin: Bin, size: usize, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
         let _errno = KeepErrno::new();

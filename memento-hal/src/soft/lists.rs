@@ -141,6 +141,7 @@ impl<O: Os> Heap<O> {
         Ok(())
     }
 
+    #[inline(never)]
     fn put_big(&mut self, bin: Bin, start: Granule, within: usize) -> Result<(), FreeFault> {
         let number = bin.number_at(within);
         // SAFETY: the start of a span of ours.

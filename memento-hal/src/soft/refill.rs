@@ -40,8 +40,8 @@ pub(super) const fn growth_allowed(granules: Granule) -> Granule {
 }
 
 impl<O: Os> Heap<O> {
-    /// Takes an object for a bin whose list is empty where that needs nothing of the system: of what waits for the bin, or of
-    /// memory that was used before. Null if there is none, or mail to be read.
+    /// Takes an object where that needs nothing of the system: of the bin's list, of what waits for the bin, or of memory that
+    /// was used before. Null if there is none, or mail to be read.
     ///
     /// # Safety
     /// The calling thread has the heap, or it is the empty heap of threads without one.
@@ -50,6 +50,10 @@ impl<O: Os> Heap<O> {
         let k = bin.index();
         // SAFETY: the caller's. The empty heap has nothing of all this, so nothing of it is changed.
         let found = unsafe {
+            let listed = Self::take(this, bin.place());
+            if !listed.is_null() {
+                return listed.cast();
+            }
             let none = (*this).ring[k] == 0 && (*this).carving[k] == 0;
             if none && !(bin.is_big() && (*this).free_dirty != 0) || (*this).has_mail() {
                 return null_mut();

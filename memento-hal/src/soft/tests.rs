@@ -93,6 +93,58 @@ fn a_span_takes_memory_that_was_used_before_wherever_it_lies() {
 }
 
 #[test]
+fn what_is_at_hand_is_of_the_list_then_of_what_waits_then_of_used_memory() {
+    let soft = fake();
+    with_heap(&soft, |heap| {
+        // SAFETY: the heap is this thread's.
+        let at_hand = |heap: &mut Heap<Fake>, bin: Bin| unsafe {
+            NonNull::new(Heap::take_at_hand(heap, bin))
+        };
+        for size in [48, 5000] {
+            let bin = bin(size);
+            assert_eq!(at_hand(heap, bin), None, "nothing was used before");
+            let mut objects: Vec<_> = (0..600).map(|_| heap.alloc(bin).unwrap()).collect();
+            let listed = *objects.last().unwrap();
+            // SAFETY: allocated above, not used afterwards.
+            unsafe { heap.give_back(listed).unwrap() };
+            assert_eq!(at_hand(heap, bin), Some(listed));
+            // Half of each granule, which waits then.
+            for object in objects.iter().skip(1).step_by(2) {
+                // SAFETY: as above.
+                unsafe { heap.give_back(*object).unwrap() };
+            }
+            objects = objects.into_iter().step_by(2).collect();
+            objects.extend(core::iter::from_fn(|| at_hand(heap, bin)).take(200));
+            let posted = objects.pop().unwrap();
+            // SAFETY: as above.
+            unsafe { soft.free_detached(posted).unwrap() };
+            // SAFETY: the heap is this thread's.
+            while let Some(listed) = NonNull::new(unsafe { Heap::take(heap, bin.place()) }) {
+                objects.push(listed.cast());
+            }
+            assert_eq!(at_hand(heap, bin), None, "there is mail");
+            objects.push(heap.alloc(bin).unwrap());
+            heap.sort();
+            assert_eq!(soft.usage().live[bin.index()], objects.len() as u64);
+            let count = objects.len();
+            objects.sort();
+            objects.dedup();
+            assert_eq!(objects.len(), count, "each once");
+            for object in objects {
+                // SAFETY: as above.
+                unsafe { heap.give_back(object).unwrap() };
+            }
+            heap.sort();
+        }
+        let big = at_hand(heap, bin(40_000)).expect("memory that was used before");
+        // SAFETY: as above.
+        unsafe { heap.give_back(big).unwrap() };
+        heap.purge();
+        assert_eq!(at_hand(heap, bin(40_000)), None);
+    });
+}
+
+#[test]
 fn spans_of_big_objects_that_become_free_are_held_back_for_their_bins() {
     let soft = fake();
     with_heap(&soft, |heap| {
