@@ -13,7 +13,7 @@ use super::heap::Heap;
 use super::layout::{GRANULE_SHIFT, GRANULES_PER_BLOCK, HUGE_BYTES, OBJECTS_OFFSET};
 use super::span::Granule;
 use crate::os::{HugePages, Os};
-use crate::sync::{AtomicU8, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use core::ptr::NonNull;
 
 const GRANULES_PER_HUGE: Granule = (HUGE_BYTES >> GRANULE_SHIFT) as Granule;
@@ -87,9 +87,11 @@ impl Default for PagePolicy {
     }
 }
 
-/// A [`PagePolicy`] that can be set while threads read it: each value by itself.
+/// A [`PagePolicy`] that can be set while threads read it: each value by itself. All zero is the default, so that the process's
+/// region takes no room in a shared object.
 #[derive(Debug)]
 pub(super) struct PolicyCell {
+    is_set: AtomicBool,
     huge_waste: AtomicU8,
     huge_after: AtomicU8,
     huge_from: AtomicUsize,
@@ -98,16 +100,17 @@ pub(super) struct PolicyCell {
     kept: AtomicUsize,
 }
 
-// Relaxed throughout: each value is a hint of its own, and publishes nothing.
+// Relaxed but where it is said otherwise: each value is a hint of its own, and publishes nothing.
 impl PolicyCell {
-    pub(super) const fn new(policy: PagePolicy) -> Self {
+    pub(super) const fn new() -> Self {
         Self {
-            huge_waste: AtomicU8::new(policy.huge_waste),
-            huge_after: AtomicU8::new(policy.huge_after),
-            huge_from: AtomicUsize::new(policy.huge_from),
-            footprint: AtomicUsize::new(policy.footprint),
-            populate: AtomicU8::new(policy.populate),
-            kept: AtomicUsize::new(policy.kept),
+            is_set: AtomicBool::new(false),
+            huge_waste: AtomicU8::new(0),
+            huge_after: AtomicU8::new(0),
+            huge_from: AtomicUsize::new(0),
+            footprint: AtomicUsize::new(0),
+            populate: AtomicU8::new(0),
+            kept: AtomicUsize::new(0),
         }
     }
 
@@ -118,9 +121,15 @@ impl PolicyCell {
         self.footprint.store(policy.footprint, Ordering::Relaxed);
         self.populate.store(policy.populate, Ordering::Relaxed);
         self.kept.store(policy.kept, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `get`, which sees all values then.
+        self.is_set.store(true, Ordering::Release);
     }
 
     pub(super) fn get(&self) -> PagePolicy {
+        // Acquire: as said.
+        if !self.is_set.load(Ordering::Acquire) {
+            return PagePolicy::DEFAULT;
+        }
         PagePolicy {
             huge_waste: self.huge_waste.load(Ordering::Relaxed),
             huge_after: self.huge_after.load(Ordering::Relaxed),

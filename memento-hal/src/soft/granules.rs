@@ -211,12 +211,11 @@ impl<O: Os> Heap<O> {
     /// Has free granules of the block at `first` be in use. Returns how many of them had no memory behind them.
     #[inline(never)]
     fn take_granules(&mut self, first: Granule, taken: u16) -> u32 {
-        let mut again = 0;
-        self.change_block(first, |block| {
-            again = (block.dirty & taken).count_ones();
-            block.free &= !taken;
-            block.dirty |= taken;
-        });
+        let block = self.block(first);
+        let again = (block.dirty & taken).count_ones();
+        block.dirty |= taken;
+        let free = block.free & !taken;
+        self.set_free(first, free);
         self.free_dirty -= again;
         self.idle.note(self.free_dirty);
         taken.count_ones() - again
@@ -244,7 +243,8 @@ impl<O: Os> Heap<O> {
             if bin.is_big() && g > start { span.set(0, 0) } else { span.clear() }
         }
         let first = start - start % GRANULES_PER_BLOCK as Granule;
-        self.change_block(first, |block| block.free |= mask((start - first) as usize, count));
+        let free = self.block(first).free | mask((start - first) as usize, count);
+        self.set_free(first, free);
         self.note_freed();
     }
 
@@ -384,11 +384,11 @@ impl<O: Os> Heap<O> {
         }
     }
 
-    /// Has a block be first of those of its new fill.
-    #[inline]
-    fn change_block(&mut self, first: Granule, change: impl FnOnce(&mut Block)) {
+    /// Notes which granules of a block are free, and has it be first of those that are as full.
+    #[inline(never)]
+    fn set_free(&mut self, first: Granule, free: u16) {
         let before = self.block(first).fill();
-        change(self.block(first));
+        self.block(first).free = free;
         let after = self.block(first).fill();
         if before != after || self.blocks[after as usize] != first + 1 {
             self.unlink_block(first, before);

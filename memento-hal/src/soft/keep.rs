@@ -34,18 +34,19 @@ const UNSETTLED_MAX: u32 = KEPT_MIN / 8;
 pub(super) struct Kept {
     held: AtomicU32,
     earned: AtomicU32,
-    most: AtomicU32,
+    /// The most, as what is missing to all that there could be: all zero is an account without a bound.
+    less: AtomicU32,
 }
 
 impl Kept {
     pub const fn new() -> Self {
-        Self { held: AtomicU32::new(0), earned: AtomicU32::new(0), most: AtomicU32::new(u32::MAX) }
+        Self { held: AtomicU32::new(0), earned: AtomicU32::new(0), less: AtomicU32::new(0) }
     }
 
     /// Bounds what is taken in from now on, in bytes.
     pub(super) fn set_most(&self, bytes: usize) {
         let granules = u32::try_from(bytes / GRANULE_BYTES).unwrap_or(u32::MAX);
-        self.most.store(granules, Ordering::Relaxed);
+        self.less.store(u32::MAX - granules, Ordering::Relaxed);
     }
 
     /// Whether so much may be kept; it is charged then.
@@ -56,7 +57,7 @@ impl Kept {
     }
 
     fn take_in_below(&self, limit: u32, charge: u32) -> bool {
-        let most = limit.min(self.most.load(Ordering::Relaxed));
+        let most = limit.min(u32::MAX - self.less.load(Ordering::Relaxed));
         let add = |held: u32| held.checked_add(charge).filter(|sum| *sum <= most);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }

@@ -183,6 +183,7 @@ impl<O: Os> Heap<O> {
         self.emptied[place] = start + 1;
     }
 
+    #[inline(never)]
     fn release_emptied_span(&mut self, link: SpanLink) {
         let Some(start) = granule_at(link) else { return };
         // SAFETY: the start of a span of ours.
@@ -192,6 +193,7 @@ impl<O: Os> Heap<O> {
     }
 
     /// Gives up the spans of big objects that are free altogether.
+    #[inline(never)]
     pub(super) fn release_emptied(&mut self) {
         for link in core::mem::replace(&mut self.emptied, [0; EMPTIED]) {
             self.release_emptied_span(link);

@@ -149,7 +149,7 @@ impl<O: Os> Region<O> {
     pub const fn new(os: O) -> Self {
         Self {
             os,
-            policy: PolicyCell::new(PagePolicy::DEFAULT),
+            policy: PolicyCell::new(),
             packed: AtomicPtr::new(null_mut()),
             slots: AtomicU32::new(0),
             orphans: Orphans::new(),
