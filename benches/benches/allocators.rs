@@ -58,6 +58,29 @@ fn batch(allocator: &impl GlobalAlloc, objects: usize) {
     }
 }
 
+/// Replaces buffers of 4 to 64 KiB, of which a hundred live, in no order, and fills each.
+fn buffers(allocator: &impl GlobalAlloc, replaced: usize) {
+    let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
+    let mut live: Vec<(*mut u8, Layout)> = Vec::with_capacity(100);
+    for _ in 0..live.capacity() + replaced {
+        if live.len() == live.capacity() {
+            let (buffer, layout) = live.swap_remove(numbers.next() % live.len());
+            // SAFETY: allocated below with this layout.
+            unsafe { allocator.dealloc(buffer, layout) };
+        }
+        let layout = layout(4096 + numbers.next() % (60 << 10));
+        // SAFETY: the size is not zero, and as many bytes are written.
+        let buffer = unsafe { allocator.alloc(layout) };
+        // SAFETY: as said.
+        unsafe { buffer.write_bytes(1, layout.size()) };
+        live.push((buffer, layout));
+    }
+    for (buffer, layout) in live {
+        // SAFETY: allocated above with this layout.
+        unsafe { allocator.dealloc(buffer, layout) };
+    }
+}
+
 /// A vector that doubles from 1 KiB to 1 MiB.
 fn growth(allocator: &impl GlobalAlloc) {
     let mut size = 1024;
@@ -118,6 +141,11 @@ fn patterns(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(OBJECTS as u64));
     with_each!(group, |allocator| batch(allocator, OBJECTS));
     with_each!(group, "emulator", EMULATED, |allocator| batch(allocator, OBJECTS));
+    group.finish();
+    const BUFFERS: usize = 1000;
+    let mut group = criterion.benchmark_group("buffers of 4 to 64 KiB");
+    group.throughput(Throughput::Elements(BUFFERS as u64));
+    with_each!(group, |allocator| buffers(allocator, BUFFERS));
     group.finish();
     let mut group = criterion.benchmark_group("growth to 1 MiB");
     with_each!(group, |allocator| growth(allocator));

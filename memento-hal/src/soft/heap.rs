@@ -99,7 +99,7 @@ pub struct Heap<O: Os = Linux> {
     /// Mail that was taken and not read yet, and how many objects of it were.
     pub(super) mail: *mut FreeObject,
     pub(super) mail_read: usize,
-    /// The heap's thread may have been freeing when the process forked: the countdowns may be too high.
+    /// The heap's thread may have been freeing when the process forked: a countdown may be too low.
     pub(super) forked: bool,
     /// Every number was made right after the heap was left last.
     pub(super) settled: bool,

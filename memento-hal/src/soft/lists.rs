@@ -412,6 +412,11 @@ impl<O: Os> Heap<O> {
             // SAFETY: a granule below the limit.
             let (bin, back) =
                 unsafe { ((*self.span(granule)).bin(), (*self.span(granule)).back()) };
+            if self.countdown(granule) == 0 {
+                // The free that ended it has not got further. What it freed is lost.
+                // SAFETY: as above.
+                unsafe { *self.countdown_of(granule) = 1 };
+            }
             let Some(bin) = Bin::new(bin).filter(|bin| !bin.is_big()) else { continue };
             let free = self.count_list(bin, granule - back, granule);
             if self.state(granule) == State::Open {

@@ -5,6 +5,7 @@ use super::*;
 use crate::hal::Hal;
 use crate::object::FreeFault;
 use crate::os::Fake;
+use crate::soft::layout::GRANULE_BYTES;
 use crate::soft::outbox::{BYTES_MAX, PARCELS};
 use core::ptr::NonNull;
 use std::vec::Vec;
@@ -229,6 +230,41 @@ fn a_fork_child_does_not_post_what_other_threads_had_in_their_outboxes() {
     }
     let usage = soft.usage();
     assert_eq!((usage.live[bin(48).index()], usage.remote_frees), (1, 1), "a is lost, b arrived");
+}
+
+#[test]
+fn a_free_that_a_fork_cuts_in_two_loses_its_object_and_nothing_else() {
+    let soft = soft();
+    let (mine, other) = (soft.attach().unwrap(), soft.attach().unwrap());
+    for (size, freed_before) in [(1000, 0), (1200, 1), (20_000, 0), (24_000, 1), (40_000, 0)] {
+        let count = GRANULE_BYTES * 4 / size;
+        let mut all: Vec<_> = (0..2 * count).map(|_| alloc(other, size)).collect();
+        for object in all.drain(..freed_before) {
+            free(&soft, other, object).unwrap();
+        }
+        let lost = all.remove(0);
+        // The other thread has counted its free and done no more.
+        // SAFETY: attached to this test, and a granule of it.
+        unsafe {
+            let heap = &*other.as_ptr();
+            let granule = heap.granule_of(lost.as_ptr().cast());
+            *heap.countdown_of(granule) -= 1;
+            soft.fork_child(Some(mine));
+        }
+        // Some of them by the child's thread, the rest by the one that adopts the heap.
+        let rest = all.split_off(all.len() / 2);
+        all.into_iter().for_each(|object| free(&soft, mine, object).unwrap());
+        // SAFETY: attached to this test.
+        unsafe { soft.sort(mine) };
+        assert_eq!(soft.attach(), Some(other));
+        rest.into_iter().for_each(|object| free(&soft, other, object).unwrap());
+        // SAFETY: as above.
+        unsafe { soft.sort(other) };
+        assert_eq!(soft.usage().live[bin(size).index()], 1, "{size}: what is free is known to be");
+        let again: Vec<_> = (0..4 * count).map(|_| alloc(other, size)).collect();
+        assert!(!again.contains(&lost), "it is not free");
+        again.into_iter().for_each(|object| free(&soft, other, object).unwrap());
+    }
 }
 
 /// A thread that allocates `bytes`, frees them, and ends.
