@@ -4,8 +4,8 @@
 //! that were freed are kept for the next objects ([`runs`]), which take the shortest run that holds them, or
 //! lie across runs with memory and without. How much is kept is bounded by what the program uses itself
 //! ([`footprint`]); what is more is given back, oldest first, and all of it on purge, or when the system
-//! refuses memory. An object grows where it is if what follows is free; else its pages are moved, or
-//! copied onto pages that are there.
+//! refuses memory. An object grows where it is if what follows is free; else it is copied, with
+//! room for more or onto pages that are there, or if it is long its pages are moved.
 //!
 //! Where there is no area, or an object is too large for it, it has a mapping of its own.
 //!

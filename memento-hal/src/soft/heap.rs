@@ -32,11 +32,9 @@ use core::ptr::{NonNull, null_mut};
 
 /// The part of a slot that other threads use; at the slot's very start. Three cache lines, by who
 /// writes: a thread that frees remotely reads the last for each object, and writes the first for
-/// some. None of them is the slot's first line: where big objects begin, at multiples of 16 KiB, shares its set of
-/// the first-level cache, so it would be in none whenever it is needed.
+/// some.
 #[repr(C)]
 pub struct SlotHeader<O: Os> {
-    _big_objects_evict_this: [u64; 8],
     pub mailbox: Mailbox<FreeObject>,
     _other_threads_write_above: [u64; 7],
     /// A change is under way that a fork must not cut in two.
@@ -555,9 +553,8 @@ impl<O: Os> Heap<O> {
 
 const _: () = {
     assert!(size_of::<SlotHeader<Linux>>() <= HEAP_OFFSET);
-    assert!(core::mem::offset_of!(SlotHeader<Linux>, mailbox) == 64);
-    assert!(core::mem::offset_of!(SlotHeader<Linux>, changing) == 128);
-    assert!(core::mem::offset_of!(SlotHeader<Linux>, primary) == 192);
+    assert!(core::mem::offset_of!(SlotHeader<Linux>, changing) == 64);
+    assert!(core::mem::offset_of!(SlotHeader<Linux>, primary) == 128);
     // Nothing of the heap lies behind the first list head, and a cache line has eight whole ones.
     assert!(HEAP_BYTES + size_of::<usize>() == size_of::<Heap<Linux>>());
     assert!(

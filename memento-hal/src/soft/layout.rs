@@ -30,7 +30,7 @@ pub const SLOT_SHIFT_MIN: u32 = 25;
 pub const SLOTS_MAX: usize = 1024;
 
 /// Offset of the heap in its slot; the header for other threads lies before it.
-pub const HEAP_OFFSET: usize = 256;
+pub const HEAP_OFFSET: usize = 192;
 /// Offset of the list heads: eight bytes per granule, and one entry before the first granule's for none.
 /// It follows the heap, so that those of a small program lie on the heap's own page.
 pub const LISTS_OFFSET: usize = HEAP_OFFSET + super::heap::HEAP_BYTES;

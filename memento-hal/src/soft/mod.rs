@@ -36,6 +36,8 @@ cfg_if::cfg_if! {
         #[cfg(test)]
         mod tests;
         #[cfg(test)]
+        mod big_tests;
+        #[cfg(test)]
         mod thread_tests;
 
         pub use backing::PagePolicy;
