@@ -16,7 +16,7 @@
 
 use super::heap::Heap;
 use super::layout::GRANULE_BYTES;
-use super::orphans::Stack;
+use super::orphans::Rank;
 use super::region::Region;
 use super::span::Granule;
 use crate::os::Os;
@@ -120,36 +120,26 @@ impl Left {
 impl<O: Os> Region<O> {
     /// A heap whose thread has ended, for the calling thread.
     pub(super) fn adopt(&self) -> Option<*mut u8> {
-        self.adopt_from(&[Stack::Warm, Stack::Cold])
+        self.adopt_above(Rank::LOWEST)
     }
 
-    fn adopt_from(&self, stacks: &[Stack]) -> Option<*mut u8> {
-        // Somebody who frees into an orphan has it for a moment; another one serves as well.
-        const TRIES: usize = 4;
-        let mut busy = [None; TRIES];
-        let mut tried = 0;
-        let mut found = None;
-        for stack in stacks {
-            while found.is_none() && tried < TRIES {
-                let Some(index) = self.orphans.pop(*stack) else { break };
-                match self.adopt_slot(index) {
-                    None => {
-                        busy[tried] = Some((*stack, index));
-                        tried += 1;
-                    }
-                    some => found = some,
-                }
+    fn adopt_above(&self, least: Rank) -> Option<*mut u8> {
+        let slots = self.heaps();
+        let mut below = Rank::HIGHEST;
+        while let Some((index, rank)) = self.orphans.take(least, below, slots) {
+            if let Some(slot) = self.adopt_slot(index) {
+                return Some(slot);
             }
+            // Somebody who frees into an orphan has it for a moment; another one serves as well.
+            self.orphans.put_back(index, rank);
+            below = rank;
         }
-        for (stack, index) in busy.into_iter().flatten() {
-            self.orphans.push(stack, index);
-        }
-        found
+        None
     }
 
     fn adopt_slot(&self, index: u32) -> Option<*mut u8> {
         let slot = self.slot(index)?;
-        // SAFETY: a slot that was in a stack is ready; once adopted, its heap is ours.
+        // SAFETY: a slot that waited is ready; once adopted, its heap is ours.
         unsafe {
             let heap = Self::heap_at(slot);
             if !(*Self::header_at(slot)).mailbox.adopt() {
@@ -193,39 +183,40 @@ impl<O: Os> Region<O> {
             // What is free already is not given back because a little more arrives.
             this.stuck = this.free_dirty;
             // SAFETY: the caller's.
-            unsafe { self.abandon(heap, Stack::Warm) };
+            unsafe { self.abandon(heap, true) };
         } else {
             let given = (this.purge() / GRANULE_BYTES) as Granule;
             this.left = Left { kept: 0, held, given, remained: this.dirty_granules() };
             // SAFETY: the caller's.
-            unsafe { self.abandon(heap, Stack::Cold) };
+            unsafe { self.abandon(heap, false) };
         }
     }
 
     /// # Safety
     /// As for [`Region::leave`].
     #[inline(never)]
-    unsafe fn abandon(&self, heap: *mut Heap<O>, stack: Stack) {
+    unsafe fn abandon(&self, heap: *mut Heap<O>, is_warm: bool) {
         // SAFETY: the calling thread has the heap; `abandon` runs the closure before it lets go. The
         // header outlives all.
         unsafe {
             let slot = (*heap).slot();
+            let free = (*heap).free_dirty;
             let settle = |mail| (*heap).settle_orphan(mail);
             (*Self::header_at(slot)).mailbox.abandon(settle);
-            self.orphans.push(stack, self.index_of(slot));
+            self.orphans.put(self.index_of(slot), is_warm, free);
         }
     }
 
     /// Gives back what orphans have kept. Returns bytes.
     pub(super) fn purge_kept(&self) -> usize {
         let mut bytes = 0;
-        self.visit_kept(Stack::Cold, |heap| bytes += heap.purge());
+        self.visit_kept(false, |heap| bytes += heap.purge());
         bytes
     }
 
     /// Sorts what orphans have kept, so that it counts as free.
     pub(super) fn sort_kept(&self) {
-        self.visit_kept(Stack::Warm, |heap| {
+        self.visit_kept(true, |heap| {
             heap.change(Heap::sort);
             let charge = heap.free_dirty.max(1);
             self.kept.held.fetch_add(charge, Ordering::Relaxed);
@@ -234,10 +225,10 @@ impl<O: Os> Region<O> {
         });
     }
 
-    /// Has each heap that kept its memory for a moment, and leaves it to a stack.
-    fn visit_kept(&self, stack: Stack, mut visit: impl FnMut(&mut Heap<O>)) {
+    /// Has each heap that kept its memory for a moment, and leaves it warm or cold.
+    fn visit_kept(&self, stays_warm: bool, mut visit: impl FnMut(&mut Heap<O>)) {
         let mut chain: *mut Heap<O> = null_mut();
-        while let Some(slot) = self.adopt_from(&[Stack::Warm]) {
+        while let Some(slot) = self.adopt_above(Rank::COLD) {
             let heap = Self::heap_at(slot);
             // SAFETY: adopted just now.
             unsafe { (*heap).next = chain };
@@ -250,7 +241,7 @@ impl<O: Os> Region<O> {
                 let heap = chain;
                 visit(&mut *heap);
                 chain = core::mem::replace(&mut (*heap).next, null_mut());
-                self.abandon(heap, stack);
+                self.abandon(heap, stays_warm);
             }
         }
     }
@@ -258,9 +249,10 @@ impl<O: Os> Region<O> {
     /// In a fork child, whose one thread has all orphans to itself: what was kept is as in the parent.
     pub(super) fn count_orphan(&self, slot: *mut u8) {
         // SAFETY: the slot is ready, and its heap is nobody's.
-        let kept = unsafe { (*Self::heap_at(slot)).left.kept };
+        let heap = unsafe { &*Self::heap_at(slot) };
+        let kept = heap.left.kept;
         self.kept.held.fetch_add(kept, Ordering::Relaxed);
-        self.orphans.push(if kept > 0 { Stack::Warm } else { Stack::Cold }, self.index_of(slot));
+        self.orphans.put(self.index_of(slot), kept > 0, heap.free_dirty);
     }
 
     /// In a fork child, before [`Region::count_orphan`] is called for each.

@@ -130,6 +130,8 @@ impl<O: Os> Heap<O> {
                     heap.left.keep_less(unsafe { &*account }, heap.free_dirty.max(1));
                 }
             }
+            let region = heap.region();
+            region.orphans.set_free(region.index_of(heap.slot()), heap.free_dirty);
         });
     }
 }

@@ -1,94 +1,104 @@
-//! Which slots wait for a thread: two stacks of slot numbers, of which a slot is in one at most.
+//! Which slots wait for a thread, and which of them the next thread gets.
 //!
-//! Last in, first out, since the heap that a thread left last is the one whose memory is still in the
-//! caches. *Warm* slots kept their free memory, *cold* ones gave it back; see `keep`.
+//! An entry for each slot, zero for one that does not wait. It ranks the slots: *warm* ones, which kept their free
+//! memory, before *cold* ones, which gave it back (see `keep`); then by what is free in them, so that a thread does not
+//! make one heap grow while another has room; where both have enough, the one left last, whose memory is
+//! still in the caches.
 //!
-//! Treiber stacks: the links lie in one array beside the heads, so nothing is dereferenced, and a tag
-//! that every change of a head advances tells a head that came back from one that stayed. Being in a
-//! stack gives no right to a heap, whoever takes a number out still has to adopt it (see `mailbox`).
+//! To take an entry out gives no right to a heap: whoever did still has to adopt it (see `mailbox`), and puts the entry
+//! back if somebody has the heap for a moment. Slots are few, as a thread that ends leaves its own to the next, so who
+//! takes one looks at all.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// The slots that wait, of `N` slots.
 #[derive(Debug)]
 pub struct Orphans<const N: usize> {
-    heads: [AtomicU64; 2],
-    /// The next slot of the same stack plus one, or 0.
-    links: [AtomicU32; N],
+    entries: [AtomicU64; N],
+    /// The latest stamp.
+    clock: AtomicU64,
 }
 
-/// One of the two stacks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stack {
-    /// Heaps that kept their memory.
-    Warm = 0,
-    /// Heaps that gave theirs back.
-    Cold = 1,
-}
+/// How a slot ranks among those that wait: the highest is taken first. No two are the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Rank(u64);
 
-/// A head: the top slot plus one (0: none) below the tag.
-const TAG_ONE: u64 = 1 << 32;
+/// What is free in a slot counts up to so many granules.
+pub const ENOUGH: u32 = 127;
 
-fn with_top(head: u64, top: u32) -> u64 {
-    (head & !(TAG_ONE - 1)).wrapping_add(TAG_ONE) | u64::from(top)
+const WARM: u64 = 1 << 63;
+const FREE_SHIFT: u32 = 56;
+const FREE: u64 = (ENOUGH as u64) << FREE_SHIFT;
+
+impl Rank {
+    /// Above all.
+    pub const HIGHEST: Self = Self(u64::MAX);
+    /// Below all.
+    pub const LOWEST: Self = Self(0);
+    /// Above what is cold, below what is warm.
+    pub const COLD: Self = Self(WARM - 1);
+
+    fn with_free(self, free: u32) -> Self {
+        Self(self.0 & !FREE | u64::from(free.min(ENOUGH)) << FREE_SHIFT)
+    }
 }
 
 impl<const N: usize> Orphans<N> {
-    /// Empty stacks.
+    /// None waits.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Self { heads: [const { AtomicU64::new(0) }; 2], links: [const { AtomicU32::new(0) }; N] }
+        Self { entries: [const { AtomicU64::new(0) }; N], clock: AtomicU64::new(0) }
     }
 
-    /// Empty stacks; loom's atomics are not const.
+    /// None waits; loom's atomics are not const.
     #[cfg(loom)]
     pub fn new() -> Self {
-        Self {
-            heads: core::array::from_fn(|_| AtomicU64::new(0)),
-            links: core::array::from_fn(|_| AtomicU32::new(0)),
-        }
+        Self { entries: core::array::from_fn(|_| AtomicU64::new(0)), clock: AtomicU64::new(0) }
     }
 
-    /// Puts a slot on top; it is in no stack.
-    pub fn push(&self, stack: Stack, slot: u32) {
-        let head = &self.heads[stack as usize];
-        let mut seen = head.load(Ordering::Relaxed);
+    /// Has a slot wait that does not, with so many granules free.
+    pub fn put(&self, slot: u32, is_warm: bool, free: u32) {
+        // Relaxed: a number that orders nothing.
+        let stamp = (self.clock.fetch_add(1, Ordering::Relaxed) + 1) & !(WARM | FREE);
+        let rank = Rank(stamp | if is_warm { WARM } else { 0 }).with_free(free);
+        self.put_back(slot, rank);
+    }
+
+    /// Undoes [`Orphans::take`].
+    pub fn put_back(&self, slot: u32, rank: Rank) {
+        // Release: pairs with the Acquire in `take`.
+        self.entries[slot as usize].store(rank.0, Ordering::Release);
+    }
+
+    /// Says what is free in a slot, if it waits.
+    pub fn set_free(&self, slot: u32, free: u32) {
+        let update = |entry| (entry != 0).then(|| Rank(entry).with_free(free).0);
+        // Release, as a `take` that sees this no longer sees what `put` stored. Whether it is taken meanwhile is all the same.
+        let _ =
+            self.entries[slot as usize].fetch_update(Ordering::Release, Ordering::Relaxed, update);
+    }
+
+    /// Takes the slot out that ranks highest, between two ranks, of the first so many slots.
+    pub fn take(&self, above: Rank, below: Rank, slots: usize) -> Option<(u32, Rank)> {
+        let entries = &self.entries[..slots];
         loop {
-            // Relaxed: published by the head.
-            self.links[slot as usize].store(seen as u32, Ordering::Relaxed);
-            // Release: pairs with the Acquire in `pop`, which then sees the link.
-            let new = with_top(seen, slot + 1);
-            match head.compare_exchange_weak(seen, new, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
+            // Relaxed: the exchange below decides.
+            let all = entries.iter().map(|entry| Rank(entry.load(Ordering::Relaxed)));
+            let within = (0..).zip(all).filter(|(_, rank)| above < *rank && *rank < below);
+            let (slot, rank) = within.max_by_key(|(_, rank)| *rank)?;
+            // Acquire: pairs with the Release in `put_back`, so that what was written before is seen.
+            let entry = &entries[slot as usize];
+            if entry.compare_exchange(rank.0, 0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                return Some((slot, rank));
             }
         }
     }
 
-    /// Takes the top slot.
-    pub fn pop(&self, stack: Stack) -> Option<u32> {
-        let head = &self.heads[stack as usize];
-        let mut seen = head.load(Ordering::Acquire);
-        loop {
-            let top = (seen as u32).checked_sub(1)?;
-            // Relaxed: seen since the head was loaded with Acquire. A newer value is of no harm, as
-            // the tag has advanced then and the exchange fails.
-            let next = self.links[top as usize].load(Ordering::Relaxed);
-            let new = with_top(seen, next);
-            // Acquire, both: as above. Release: the slots below were published by the head that this
-            // one replaces.
-            match head.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(top),
-                Err(now) => seen = now,
-            }
-        }
-    }
-
-    /// Empties both stacks. In a fork child, whose one thread then fills them anew: other threads may
+    /// Has none wait. In a fork child, whose one thread then puts them in anew: other threads may
     /// have been in the middle of anything.
     pub fn clear(&self) {
-        for head in &self.heads {
-            head.store(0, Ordering::Relaxed);
+        for entry in &self.entries {
+            entry.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -96,6 +106,7 @@ impl<const N: usize> Orphans<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::AtomicU32;
     #[cfg(loom)]
     use loom::{sync::Arc, thread};
     #[cfg(not(loom))]
@@ -114,23 +125,28 @@ mod tests {
         }
     }
 
+    fn take<const N: usize>(orphans: &Orphans<N>) -> Option<u32> {
+        Some(orphans.take(Rank::LOWEST, Rank::HIGHEST, N)?.0)
+    }
+
     #[test]
     fn loom_every_slot_is_in_one_place() {
-        // The classic mistake: one thread stops between the load of a link and the exchange, while
-        // another takes two slots and puts the first one back.
         model(|| {
             let orphans = Arc::new(Orphans::<3>::new());
             for slot in 0..3 {
-                orphans.push(Stack::Warm, slot);
+                orphans.put(slot, true, slot);
             }
-            let slow = {
+            let other = {
                 let orphans = orphans.clone();
-                thread::spawn(move || orphans.pop(Stack::Warm))
+                thread::spawn(move || {
+                    orphans.set_free(2, 0);
+                    take(&orphans)
+                })
             };
-            let first = orphans.pop(Stack::Warm);
-            let second = orphans.pop(Stack::Warm);
-            if let Some(slot) = first {
-                orphans.push(Stack::Warm, slot);
+            let first = orphans.take(Rank::LOWEST, Rank::HIGHEST, 3);
+            let second = take(&orphans);
+            if let Some((slot, rank)) = first {
+                orphans.put_back(slot, rank);
             }
             let mut seen = [0; 3];
             let mut count = |slot: Option<u32>| {
@@ -139,8 +155,8 @@ mod tests {
                 }
             };
             count(second);
-            count(slow.join().unwrap());
-            while let Some(slot) = orphans.pop(Stack::Warm) {
+            count(other.join().unwrap());
+            while let Some(slot) = take(&orphans) {
                 count(Some(slot));
             }
             assert_eq!(seen, [1, 1, 1]);
@@ -148,17 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn loom_a_slot_carries_what_was_written_before_its_push() {
+    fn loom_a_slot_carries_what_was_written_before_it_was_put() {
         model(|| {
             let shared = Arc::new((Orphans::<2>::new(), [AtomicU32::new(0), AtomicU32::new(0)]));
             let threads = [0, 1].map(|slot| {
                 let shared = shared.clone();
                 thread::spawn(move || {
                     shared.1[slot as usize].store(1, Ordering::Relaxed);
-                    shared.0.push(Stack::Cold, slot);
+                    shared.0.put(slot, false, 0);
+                    shared.0.set_free(slot, 1);
                 })
             });
-            while let Some(slot) = shared.0.pop(Stack::Cold) {
+            while let Some(slot) = take(&shared.0) {
                 assert_eq!(shared.1[slot as usize].load(Ordering::Relaxed), 1);
             }
             threads.into_iter().for_each(|t| t.join().unwrap());
@@ -166,15 +183,27 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_in_is_the_first_one_out() {
+    fn the_one_with_most_is_taken_or_the_last_of_those_with_enough() {
         let orphans = Orphans::<8>::new();
-        orphans.push(Stack::Warm, 3);
-        orphans.push(Stack::Cold, 7);
-        orphans.push(Stack::Warm, 0);
-        assert_eq!(orphans.pop(Stack::Warm), Some(0));
-        assert_eq!(orphans.pop(Stack::Warm), Some(3));
-        assert_eq!(orphans.pop(Stack::Warm), None);
+        orphans.put(3, true, 2);
+        orphans.put(7, false, ENOUGH);
+        orphans.put(0, true, 5);
+        orphans.put(1, true, 2);
+        assert_eq!(take(&orphans), Some(0), "most is free");
+        assert_eq!(take(&orphans), Some(1), "as much, but later");
+        orphans.put(4, true, ENOUGH + 9);
+        orphans.put(5, true, ENOUGH);
+        orphans.set_free(3, ENOUGH - 1);
+        orphans.set_free(2, ENOUGH);
+        assert_eq!(take(&orphans), Some(5), "what is more than enough does not count");
+        assert_eq!(take(&orphans), Some(4));
+        let (slot, rank) = orphans.take(Rank::COLD, Rank::HIGHEST, 8).unwrap();
+        assert_eq!(slot, 3);
+        assert!(orphans.take(Rank::COLD, rank, 8).is_none(), "7 is cold, 2 does not wait");
+        orphans.put_back(slot, rank);
+        assert_eq!(orphans.take(Rank::LOWEST, rank, 8).map(|(slot, _)| slot), Some(7));
+        assert!(orphans.take(Rank::LOWEST, Rank::HIGHEST, 3).is_none(), "3 is beyond");
         orphans.clear();
-        assert_eq!(orphans.pop(Stack::Cold), None);
+        assert_eq!(take(&orphans), None);
     }
 }

@@ -415,6 +415,30 @@ fn small_threads_get_the_heap_that_was_left_last_as_it_is() {
 }
 
 #[test]
+fn a_thread_gets_the_heap_in_which_most_is_free() {
+    let soft = soft();
+    let heaps = [(); 3].map(|()| soft.attach().unwrap());
+    let [roomy, last, other] = heaps;
+    let objects = heaps.map(|core| alloc_all(core, 8000, 800_000));
+    for object in &objects[0][..50] {
+        free(&soft, roomy, *object).unwrap();
+    }
+    // SAFETY: attached above, not used until attached again.
+    unsafe {
+        soft.detach(roomy);
+        soft.detach(last);
+    }
+    assert_eq!(soft.attach(), Some(roomy));
+    // SAFETY: as above.
+    unsafe { soft.detach(roomy) };
+    // What others free counts once it has arrived.
+    objects[1][..90].iter().for_each(|object| free(&soft, other, *object).unwrap());
+    // SAFETY: as above.
+    unsafe { soft.detach(other) };
+    assert_eq!(soft.attach(), Some(last));
+}
+
+#[test]
 fn what_orphans_keep_is_counted_as_free() {
     let soft = soft();
     let (reader, core) = (soft.attach().unwrap(), soft.attach().unwrap());
