@@ -237,7 +237,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             let grown = (*heap.as_ptr()).bytes().saturating_sub(before);
             if grown > 0 {
                 self.large.heaps_grew(grown);
-                if (*heap.as_ptr()).is_first() {
+                if (*heap.as_ptr()).is_first() && (*heap.as_ptr()).is_dense() {
                     learned::note(before);
                 }
             }

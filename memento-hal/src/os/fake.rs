@@ -30,6 +30,8 @@ pub struct Fake {
     looks: AtomicUsize,
     /// Number of questions so far what has memory behind it.
     questions: AtomicUsize,
+    /// Nothing has memory behind it, as it says.
+    is_hollow: AtomicBool,
     /// Decommits fail, as they do for locked pages.
     refuse_decommits: AtomicBool,
     /// What the process has resident, as it says; 0 if it does not.
@@ -95,9 +97,14 @@ impl Fake {
         self.looks.load(Ordering::Relaxed)
     }
 
-    /// How often it was asked what has memory behind it, which it does not tell.
+    /// How often it was asked what has memory behind it, which it does not tell of itself.
     pub fn questions(&self) -> usize {
         self.questions.load(Ordering::Relaxed)
+    }
+
+    /// Tells from now on that nothing has memory behind it, or no more.
+    pub fn tell_hollow(&self, is_hollow: bool) {
+        self.is_hollow.store(is_hollow, Ordering::Relaxed);
     }
 
     /// Decommits fail from now on.
@@ -187,9 +194,13 @@ unsafe impl Os for Fake {
         self.note_huge(Huge::Advised, start);
     }
 
-    unsafe fn backing(&self, _start: NonNull<u8>, _backed: &mut [u8]) -> bool {
+    unsafe fn backing(&self, _start: NonNull<u8>, backed: &mut [u8]) -> bool {
         self.questions.fetch_add(1, Ordering::Relaxed);
-        false
+        let is_hollow = self.is_hollow.load(Ordering::Relaxed);
+        if is_hollow {
+            backed.fill(0);
+        }
+        is_hollow
     }
 
     unsafe fn collapse(&self, start: NonNull<u8>, _bytes: usize) {

@@ -10,7 +10,9 @@
 
 use super::granules::Step;
 use super::heap::Heap;
-use super::layout::{GRANULE_SHIFT, GRANULES_PER_BLOCK, HUGE_BYTES, OBJECTS_OFFSET};
+use super::layout::{
+    BLOCK_BYTES, GRANULE_BYTES, GRANULE_SHIFT, GRANULES_PER_BLOCK, HUGE_BYTES, OBJECTS_OFFSET,
+};
 use super::span::Granule;
 use crate::os::{HugePages, Os};
 use crate::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -19,6 +21,13 @@ use core::ptr::NonNull;
 const GRANULES_PER_HUGE: Granule = (HUGE_BYTES >> GRANULE_SHIFT) as Granule;
 /// The steps in which a young heap is trusted with more.
 const AGES_BYTES: usize = 64 * 1024;
+/// Where big objects are more than this share of what a heap touched, it is seen whether they are touched: …
+const BIG_SHARE: usize = 4;
+/// … in so many blocks before the one that is added, …
+const LOOKED_AT: usize = 2;
+const PAGES_MOST: usize = BLOCK_BYTES / 4096;
+/// … and after so many granules again, for which a chunk begins with small pages.
+const LOOK_EVERY: Granule = 16 * GRANULES_PER_HUGE;
 /// What a process is taken to have resident besides a heap where the system does not tell.
 const BESIDES: usize = 2 << 20;
 
@@ -177,6 +186,51 @@ impl<O: Os> Heap<O> {
         })
     }
 
+    /// Whether what the heap has in use is touched, as far as was seen. Of small objects it is.
+    pub fn is_dense(&self) -> bool {
+        !self.hollow || self.big * BIG_SHARE <= self.touched
+    }
+
+    /// Whether what is added at granule `first`, and the rest of its chunk, will be touched, as far as was seen.
+    fn is_sure(&mut self, chunk: Granule, first: Granule) -> bool {
+        let end = ((chunk + GRANULES_PER_HUGE) as usize) << GRANULE_SHIFT;
+        let known = self.is_first() && end <= self.region().policy().footprint;
+        if known || self.big * BIG_SHARE <= self.touched {
+            return true;
+        }
+        self.look_at_blocks(first);
+        // A chunk that begins with small pages shows it.
+        let long_ago = self.looked_at == 0 || first - self.looked_at >= LOOK_EVERY;
+        !self.hollow && (first > chunk || !long_ago)
+    }
+
+    /// Looks at the last blocks before granule `end`, unless they are huge pages, which show nothing: whether half of what
+    /// is in use there is touched.
+    fn look_at_blocks(&mut self, end: Granule) {
+        let page = self.region().os().page_bytes();
+        let blocks = (0..end).step_by(GRANULES_PER_BLOCK).rev().take(LOOKED_AT);
+        let (mut used, mut touched) = (0, 0);
+        for first in blocks {
+            let offset = OBJECTS_OFFSET + ((first as usize) << GRANULE_SHIFT);
+            let mut backed = [1; PAGES_MOST];
+            let backed = &mut backed[..(BLOCK_BYTES / page).clamp(1, PAGES_MOST)];
+            // SAFETY: the entry of a block below the limit, which is committed. What is not known counts as touched.
+            unsafe {
+                if (*self.span(first)).huge {
+                    continue;
+                }
+                let start = NonNull::new_unchecked(self.slot().add(offset));
+                let _ = self.region().os().backing(start, backed);
+            }
+            used += (!self.free_and_dirty(first).0).count_ones() as usize * GRANULE_BYTES;
+            touched += backed.iter().filter(|page| **page & 1 == 1).count() * page;
+        }
+        if used > 0 {
+            self.hollow = touched < used / 2;
+            self.looked_at = end;
+        }
+    }
+
     /// Decides about the chunk of the block that starts at granule `first` and is to be added next.
     pub(super) fn back_block(&mut self, first: Granule) {
         if first < self.backed {
@@ -189,6 +243,9 @@ impl<O: Os> Heap<O> {
             return;
         }
         if !self.allows_huge(end, first) {
+            return;
+        }
+        if !self.is_sure(chunk, first) {
             return;
         }
         self.backed = end;
@@ -238,7 +295,7 @@ impl<O: Os> Heap<O> {
                 let start = NonNull::new_unchecked(self.slot().add(offset));
                 if huge && clean && !all {
                     os.refuse_huge(start, HUGE_BYTES);
-                } else if !huge && all && self.allows_huge(end, end) {
+                } else if !huge && all && self.is_dense() && self.allows_huge(end, end) {
                     os.advise_huge(start, HUGE_BYTES);
                 } else {
                     continue;
@@ -302,7 +359,9 @@ mod tests {
         let got = grown(PagePolicy::DEFAULT, system(true), 0);
         assert_eq!(got, [(Collapsed, 1), (Collapsed, 2), (Advised, 3), (Advised, 4), (Advised, 5)]);
         let known = PagePolicy { footprint: 8 * MIB, ..PagePolicy::DEFAULT };
-        let all = (0..6).map(|chunk| (Advised, chunk)).collect::<Vec<_>>();
+        // Beyond what is known, it is first seen whether objects so big are touched.
+        let how = |chunk| if chunk == 4 { Collapsed } else { Advised };
+        let all = (0..6).map(|chunk| (how(chunk), chunk)).collect::<Vec<_>>();
         assert_eq!(grown(known, system(true), 0), all);
         if cfg!(miri) {
             return; // Half a minute for each.
@@ -310,6 +369,44 @@ mod tests {
         assert_eq!(grown(PagePolicy { huge_from: 0, ..known }, system(true), 0), all);
         assert_eq!(grown(PagePolicy { huge_waste: 0, ..known }, system(true), 0), []);
         assert_eq!(grown(known, system(false), 0), []);
+    }
+
+    #[test]
+    #[cfg(not(miri))]
+    fn big_objects_that_are_hardly_touched_get_no_huge_pages() {
+        let soft = Soft::new(system(true));
+        let os = soft.region().os();
+        os.limit_reservations(1024 * MIB);
+        let heap = soft.attach().unwrap();
+        // SAFETY: as above.
+        let is_dense = || unsafe { (*heap.as_ptr()).is_dense() };
+        let grow = |size: usize, mib: usize| {
+            let before = os.huge_ranges().len();
+            let bin = Bin::for_request(size, 16).unwrap();
+            for _ in 0..mib * MIB / size {
+                // SAFETY: attached to this test.
+                unsafe { (*heap.as_ptr()).alloc(bin).unwrap() };
+            }
+            let chunk = |(how, at): (Huge, usize)| (how, (at - OBJECTS_OFFSET) / HUGE_BYTES);
+            os.huge_ranges()[before..].iter().copied().map(chunk).collect::<Vec<_>>()
+        };
+        let advised = |chunks: core::ops::Range<usize>| chunks.map(|chunk| (Huge::Advised, chunk));
+        os.tell_hollow(true);
+        assert!(grow(2000, 10).len() > 3, "of small ones each page is touched");
+        assert_eq!(grow(MIB / 16, 22), advised(6..7).collect::<Vec<_>>(), "until a quarter is big");
+        assert!(!is_dense());
+        os.tell_hollow(false);
+        // Now and then one begins with small pages, as huge ones would not show what becomes of later objects.
+        let collapsed = |chunk: usize| [(Huge::Collapsed, chunk)];
+        let later = advised(17..33).chain(collapsed(33)).chain(advised(34..41));
+        let found = collapsed(16).into_iter().chain(later);
+        assert_eq!(grow(MIB / 16, 48), found.collect::<Vec<_>>());
+        assert!(is_dense());
+        os.tell_hollow(true);
+        assert_eq!(grow(MIB / 16, 32), advised(41..50).collect::<Vec<_>>());
+        assert!(!is_dense());
+        // SAFETY: attached above, not used afterwards.
+        unsafe { soft.detach(heap) };
     }
 
     #[test]

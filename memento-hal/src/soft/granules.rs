@@ -199,7 +199,9 @@ impl<O: Os> Heap<O> {
             if self.block(first).free & behind != behind {
                 return false;
             }
-            self.touched += self.take_granules(first, behind) as usize * GRANULE_BYTES;
+            let fresh = self.take_granules(first, behind) as usize * GRANULE_BYTES;
+            self.touched += fresh;
+            self.big += fresh;
         }
         for i in 0..want as Granule {
             // SAFETY: as in `make_span`.
@@ -357,6 +359,7 @@ impl<O: Os> Heap<O> {
             }
         }
         self.touched = self.touched.saturating_sub(bytes);
+        self.big = self.big.min(self.touched);
         bytes
     }
 

@@ -78,6 +78,12 @@ pub struct Heap<O: Os = Linux> {
     pub(super) committed: Committed,
     /// Bytes of objects that were ever made in fresh pages, less what was given back.
     pub(super) touched: usize,
+    /// Of these, bytes of big objects, of which a program may use the front alone; …
+    pub(super) big: usize,
+    /// … whether it was seen that it does, …
+    pub(super) hollow: bool,
+    /// … and the granule before which that was seen last; 0: never.
+    pub(super) looked_at: Granule,
     /// Below this granule it is decided what backs the pages.
     pub(super) backed: Granule,
     /// Where the last chunk that became a huge page ends.
@@ -164,6 +170,9 @@ impl<O: Os> Heap<O> {
             granules_max: 0,
             committed: Committed { head: 0, spans: 0, objects: 0 },
             touched: 0,
+            big: 0,
+            hollow: false,
+            looked_at: 0,
             backed: 0,
             huge_end: 0,
             growth_left: 0,

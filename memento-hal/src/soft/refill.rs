@@ -192,6 +192,7 @@ impl<O: Os> Heap<O> {
         if span.fresh {
             self.borrowed[k] = 0;
             self.touched += count * size;
+            self.big += if bin.is_big() { size } else { 0 };
             let end = base.addr() + capacity * size;
             self.populate_ahead(base.wrapping_add(offset), offset, size, end);
         }
