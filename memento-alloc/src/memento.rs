@@ -18,7 +18,6 @@ use crate::large::{COPIED_MAX, Large, LargeUsage};
 use crate::learned;
 use crate::observer::Observer;
 use crate::page_conf;
-use crate::startup::KeepErrno;
 use crate::stats::Stats;
 use crate::thread::{Shared, ThreadKey};
 use core::alloc::{GlobalAlloc, Layout};
@@ -27,7 +26,7 @@ use core::ptr::{NonNull, null_mut};
 use memento_hal::counters::Counters;
 use memento_hal::fatal::corruption;
 use memento_hal::geometry::{CLASS_STEP, SMALL_ALIGN_MAX, SMALL_MAX, SizeClass};
-use memento_hal::os::Linux;
+use memento_hal::os::{KeepErrno, Linux};
 use memento_hal::soft::{Added, Bin, DIRECT_MAX, HEAP_MAX, Hardened, Heap, Soft};
 use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 

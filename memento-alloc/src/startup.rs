@@ -12,26 +12,9 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// Keeps `errno` across whatever is done while it lives: a successful `malloc` leaves it alone.
-pub(crate) struct KeepErrno(c_int);
-
-impl KeepErrno {
-    pub(crate) fn new() -> Self {
-        // SAFETY: the C library returns the address of this thread's errno, which is always valid.
-        Self(unsafe { *libc::__errno_location() })
-    }
-}
-
-impl Drop for KeepErrno {
-    fn drop(&mut self) {
-        // SAFETY: as in `new`.
-        unsafe { *libc::__errno_location() = self.0 };
-    }
-}
-
 /// `errno` of the last failed call of this thread.
 pub(crate) fn errno() -> c_int {
-    // SAFETY: as in `KeepErrno::new`.
+    // SAFETY: the C library returns the address of this thread's errno, which is always valid.
     unsafe { *libc::__errno_location() }
 }
 

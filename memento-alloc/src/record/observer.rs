@@ -3,11 +3,12 @@
 use super::raw::{HEADER_BYTES, Kind, LAST_THREAD, MAGIC, Record};
 use super::window::Window;
 use crate::Observer;
-use crate::startup::{self, KeepErrno, Path};
+use crate::startup::{self, Path};
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use memento_hal::geometry::{CLASS_STEP, c_alignment};
+use memento_hal::os::KeepErrno;
 use memento_hal::os::recorder_tls;
 
 /// The process's one trace: threads find their numbers through one thread-local pointer, so

@@ -5,7 +5,8 @@
 //! one JSON document a line. The counters prove that the allocator was loaded and how much it served,
 //! however the process ends; this says for whom, in processes that get to say it.
 
-use crate::startup::{self, KeepErrno, Path};
+use crate::startup::{self, Path};
+use memento_hal::os::KeepErrno;
 
 /// Bytes of a document. The runtimes' are a few hundred.
 const DOCUMENT_BYTES: usize = 2048;

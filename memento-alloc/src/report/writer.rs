@@ -16,12 +16,13 @@ use super::layout::{
     ARGV0_BYTES, BLOCK_BYTES, CHUNK_BLOCKS, FLAG_FORK_CHILD, FLAG_SHARED_BLOCK, HEADER_BYTES,
     Header, MAGIC, MAX_BLOCKS, VERSION,
 };
-use crate::startup::{self, File, KeepErrno, Path};
+use crate::startup::{self, File, Path};
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use memento_hal::counters::{CounterBlock, Counters};
+use memento_hal::os::KeepErrno;
 use memento_hal::os::counters_tls;
 
 /// Most chunks of one file.

@@ -32,8 +32,9 @@ pub struct Fake {
     questions: AtomicUsize,
     /// Nothing has memory behind it, as it says.
     is_hollow: AtomicBool,
-    /// Decommits fail, as they do for locked pages.
+    /// Decommits fail, as they do for locked pages; and how many did.
     refuse_decommits: AtomicBool,
+    refused: AtomicUsize,
     /// What the process has resident, as it says; 0 if it does not.
     resident: AtomicUsize,
     /// It has huge pages where they are asked for.
@@ -110,6 +111,11 @@ impl Fake {
     /// Decommits fail from now on.
     pub fn refuse_decommits(&self) {
         self.refuse_decommits.store(true, Ordering::Relaxed);
+    }
+
+    /// Number of decommit calls that were refused so far.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Huge pages can be had from now on.
@@ -215,6 +221,9 @@ unsafe impl Os for Fake {
 
     unsafe fn decommit(&self, start: NonNull<u8>, bytes: usize) -> bool {
         if self.refuse_decommits.load(Ordering::Relaxed) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            // SAFETY: the C library returns the address of this thread's errno.
+            unsafe { *libc::__errno_location() = libc::EINVAL };
             return false;
         }
         self.decommits.fetch_add(1, Ordering::Relaxed);

@@ -16,6 +16,26 @@ tls::tls_pointer!(
     pub mod recorder_tls, "memento_tls_recorder", u8
 );
 
+/// Keeps `errno` across whatever is done while it lives: `free` leaves it alone, and so does a `malloc` that succeeds.
+#[derive(Debug)]
+pub struct KeepErrno(core::ffi::c_int);
+
+impl KeepErrno {
+    /// Notes `errno`, which is set again when this is dropped.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        // SAFETY: the C library returns the address of this thread's errno, which is always valid.
+        Self(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for KeepErrno {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+}
+
 #[cfg(any(test, feature = "fake-os"))]
 mod fake;
 #[cfg(any(test, feature = "fake-os"))]

@@ -141,7 +141,12 @@ fn an_object_alone_in_its_span_grows_while_what_follows_is_free() {
         assert_eq!(heap.dirty_bytes(), 5 * GRANULE_BYTES);
         let b = heap.alloc(granules(1)).unwrap();
         assert_eq!(b.addr().get(), a.addr().get() + 5 * GRANULE_BYTES);
-        assert!(!lengthen(heap, a, granules(6)), "the next object lies there");
+        let c = heap.alloc(granules(2)).unwrap();
+        // SAFETY: not used afterwards.
+        unsafe { heap.give_back(c).unwrap() };
+        let spans = heap.spans;
+        assert!(!lengthen(heap, a, granules(8)), "the next object lies there");
+        assert_eq!(heap.spans, spans, "nothing is given up in vain");
         // SAFETY: not used afterwards.
         unsafe { heap.give_back(b).unwrap() };
         assert!(lengthen(heap, a, granules(16)), "what became free of late is not held back");

@@ -193,11 +193,12 @@ impl<O: Os> Heap<O> {
         if want > have {
             let first = start - at as Granule;
             let behind = mask(at + have, want - have);
-            if self.block(first).free & behind != behind {
-                self.release_emptied();
-            }
-            if self.block(first).free & behind != behind {
+            let missing = behind & !self.block(first).free;
+            if missing & !self.emptied_in(first) != 0 {
                 return false;
+            }
+            if missing != 0 {
+                self.release_emptied();
             }
             let fresh = self.take_granules(first, behind) as usize * GRANULE_BYTES;
             self.touched += fresh;
@@ -208,6 +209,20 @@ impl<O: Os> Heap<O> {
             unsafe { (*self.span(start + i)).set(bin.index() as u8, i as u8) };
         }
         true
+    }
+
+    /// Which granules of the block at `first` are in spans of big objects that are free altogether.
+    fn emptied_in(&self, first: Granule) -> u16 {
+        let mut granules = 0;
+        for start in self.emptied.iter().filter_map(|link| granule_at(*link)) {
+            let at = start as usize % GRANULES_PER_BLOCK;
+            // SAFETY: the start of a span of ours.
+            let bin = Bin::new(unsafe { (*self.span(start)).bin() });
+            if let Some(bin) = bin.filter(|_| start - at as Granule == first) {
+                granules |= mask(at, bin.span_granules());
+            }
+        }
+        granules
     }
 
     /// Has free granules of the block at `first` be in use. Returns how many of them had no memory behind them.

@@ -3,7 +3,7 @@
 //! Invariants, kept by this module and by `refill` and `granules`:
 //! - `limit` covers exactly the blocks that were handed out; every granule below it has a *list* of the
 //!   free objects that start in it, and a *countdown*: how many frees from now one takes the slow path.
-//! - The countdown is never 0 between two calls. It is 1 if the granule is closed, if it is in no
+//! - The countdown is never 0 between two calls, but in a fork child until [`Heap::after_fork`]. It is 1 if the granule is closed, if it is in no
 //!   span, or if its objects are big, so that the next free is noticed; the number of its objects that are
 //!   allocated if it waits for its bin, so that the last one is; and more than can be freed before it is
 //!   looked at again if its bin is served from it.

@@ -12,7 +12,7 @@
 use super::heap::Heap;
 use super::layout::GRANULE_BYTES;
 use super::span::Granule;
-use crate::os::Os;
+use crate::os::{KeepErrno, Os};
 
 /// Granules that a heap may always hold free: 256 KiB.
 const FREE_MIN: Granule = (256 * 1024 / GRANULE_BYTES) as Granule;
@@ -58,6 +58,8 @@ impl<O: Os> Heap<O> {
         if !self.idle.freed.is_multiple_of(LOOK_EVERY) {
             return;
         }
+        // `free` comes here without anything that keeps it.
+        let _errno = KeepErrno::new();
         let now = self.region().os().milliseconds();
         let first = self.idle.since == 0;
         if !first && now < self.idle.since + PERIOD {

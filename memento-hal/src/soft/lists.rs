@@ -181,6 +181,8 @@ impl<O: Os> Heap<O> {
             place
         });
         self.emptied[place] = start + 1;
+        // Where none is given up, it is time to look at the clock as well.
+        self.note_freed();
     }
 
     #[inline(never)]

@@ -91,7 +91,7 @@ impl Span {
         self.back.load(Ordering::Relaxed).into()
     }
 
-    /// Puts the granule into a span of which nothing is made, or with bin 0 into none.
+    /// Puts the granule into a span, or with bin 0 into none. What was made of it stays as it is.
     pub fn set(&mut self, bin: u8, back: u8) {
         self.bin.store(bin, Ordering::Relaxed);
         self.back.store(back, Ordering::Relaxed);

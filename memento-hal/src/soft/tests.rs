@@ -307,6 +307,53 @@ fn what_was_not_needed_for_a_while_is_given_back() {
 
 #[test]
 #[cfg(not(miri))]
+fn what_spans_of_big_objects_do_not_need_is_given_back() {
+    for kinds in [1, 3, 6] {
+        let os = Fake::new();
+        os.limit_reservations(1 << 30);
+        let soft = Soft::new(os);
+        // SAFETY: no object is used after it was freed.
+        with_heap(&soft, |heap| unsafe {
+            heap.region().os().wait(1);
+            let peak = fill(heap, 20 * MIB);
+            free(heap, peak);
+            // They become free and are taken again, always the same.
+            for round in 0..60 {
+                heap.region().os().wait(100);
+                let size = 12_000 + round % kinds * 16_384;
+                let object = heap.alloc(bin(size)).unwrap();
+                heap.give_back(object).unwrap();
+            }
+            let left = heap.dirty_bytes();
+            assert!(left < 2 * MIB, "{kinds}: {left}");
+        });
+    }
+}
+
+#[test]
+#[cfg(not(miri))]
+fn giving_back_what_was_not_needed_keeps_errno() {
+    let os = Fake::new();
+    os.limit_reservations(1 << 30);
+    let soft = Soft::new(os);
+    // SAFETY: no object is used after it was freed; the C library returns the address of this thread's errno.
+    with_heap(&soft, |heap| unsafe {
+        let os = soft.region().os();
+        os.refuse_decommits();
+        os.wait(1);
+        *libc::__errno_location() = 12345;
+        for mib in [20, 1, 1, 1, 1] {
+            let objects = fill(heap, mib * MIB);
+            os.wait(2000);
+            free(heap, objects);
+        }
+        assert!(os.refused() > 0);
+        assert_eq!(*libc::__errno_location(), 12345);
+    });
+}
+
+#[test]
+#[cfg(not(miri))]
 fn a_thread_that_works_now_and_then_keeps_what_that_takes() {
     let os = Fake::new();
     os.limit_reservations(1 << 30);
