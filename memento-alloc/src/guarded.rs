@@ -92,7 +92,8 @@ impl<O: Os> Guarded<O> {
             object.add(size).write_bytes(SLACK, place.pages - place.before - size);
             let inserted = self.locked(|state| {
                 state.table.reserve(&self.os).then(|| {
-                    let pages = Pages { start: object, bytes: size, mapping: 0, allocated: 0 };
+                    let pages =
+                        Pages { start: object, bytes: size, mapping: 0, allocated: 0, full: false };
                     state.table.put(pages, Backing::Known);
                     state.usage.objects += 1;
                     state.usage.bytes += place.pages;

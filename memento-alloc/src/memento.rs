@@ -14,7 +14,7 @@
 use crate::fork;
 use crate::guarded::Guarded;
 use crate::hardened::Mode;
-use crate::large::{COPIED_MAX, Large, LargeUsage};
+use crate::large::{COPIED_MAX, Copying, Large, LargeUsage};
 use crate::learned;
 use crate::observer::Observer;
 use crate::page_conf;
@@ -32,7 +32,7 @@ use memento_hal::{FreeFault, Hal, ObjectAllocator, ProcessHal};
 
 /// What grows by little grows by this share of it at least, …
 const AMPLE_SHARE: usize = 4;
-/// … up to this size.
+/// … up to this size in a heap, and up to [`COPIED_MAX`] where it has pages of its own.
 const AMPLE_MAX: usize = 32 << 10;
 /// What grows to so many bytes gets pages of its own, where it goes on growing without being copied.
 const GROWN_APART: usize = 128 << 10;
@@ -526,18 +526,22 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
             }
             if size >= GROWN_APART && !Soft::instance().contains(object.as_ptr()) {
                 let _errno = KeepErrno::new();
-                if let Some(new) = self.large.resize(object, size, align) {
+                let resize = |copying| {
+                    let new = self.large.resize(object, size, align, copying)?;
                     self.observer.realloc(object, old, new, size);
-                    return Some(new);
-                }
-                let grows = size > old && old < COPIED_MAX;
-                return self.lengthen_or_copy(
-                    object,
-                    old,
-                    size,
-                    if grows { ample(old, size) } else { size },
-                    align,
-                );
+                    Some(new)
+                };
+                let copy = || {
+                    // Few arrays that grow once do so again; of those that grow twice most do.
+                    let again = size > old && old < COPIED_MAX && self.large.has_grown(object);
+                    let more = if again { ample(old, size) } else { size };
+                    let new = self.lengthen_or_copy(object, old, size, more, align)?;
+                    if size > old {
+                        self.large.note_grown(new);
+                    }
+                    Some(new)
+                };
+                return resize(Copying::Possible).or_else(copy).or_else(|| resize(Copying::Failed));
             }
             self.resize(object, old, size, align)
         }
@@ -547,7 +551,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     ///
     /// # Safety
     /// As [`Memento::reallocate`].
-    #[inline]
+    #[inline(always)]
     unsafe fn resize(
         &self,
         object: NonNull<u8>,
@@ -591,6 +595,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     ///
     /// # Safety
     /// As [`Memento::reallocate`].
+    #[inline(never)]
     unsafe fn lengthen_or_copy(
         &self,
         object: NonNull<u8>,

@@ -3,6 +3,7 @@
 
 use memento_alloc::Memento;
 use std::alloc::{GlobalAlloc, Layout};
+use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
 #[global_allocator]
@@ -81,6 +82,33 @@ fn objects_that_grow_in_turns_move_seldom_and_onto_pages_that_are_there() {
     }
     let faults = page_faults() - before;
     assert!(faults < 4 * 256, "{faults}, less than the pages that they have in one round");
+}
+
+#[test]
+fn what_grows_again_gets_room_and_what_grows_once_what_it_asks_for() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let layout = |size| Layout::from_size_align(size, 8).unwrap();
+    let size = 600 << 10;
+    // SAFETY: objects are used within their sizes, and freed once with their last size.
+    unsafe {
+        let mut objects: Vec<_> = (0..8).map(|_| ALLOCATOR.alloc(layout(size))).collect();
+        for (from, room) in [(size, 0), (size + 4096, size / 5)] {
+            let mut moved = 0;
+            for object in &mut objects[..7] {
+                let new = ALLOCATOR.realloc(*object, layout(from), from + 4096);
+                let left = ALLOCATOR.usable_size(NonNull::new(new).unwrap()) - (from + 4096);
+                if new != *object {
+                    // What is left of kept pages, if it is little, stays with the object.
+                    assert!((room..room + (64 << 10)).contains(&left), "{from}: {left}");
+                    moved += 1;
+                }
+                *object = new;
+            }
+            assert!(moved > 2, "{from}: {moved}");
+        }
+        objects[..7].iter().for_each(|object| ALLOCATOR.dealloc(*object, layout(size + 8192)));
+        ALLOCATOR.dealloc(objects[7], layout(size));
+    }
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Area {
         let old = self.top;
         self.top = top.max(old);
         let start = NonNull::new(self.base.wrapping_add(old))?;
-        Some(Pages { start, bytes: self.top - old, mapping: AREA, allocated: 0 })
+        Some(Pages { start, bytes: self.top - old, mapping: AREA, allocated: 0, full: false })
     }
 
     /// Address from which on an object may lie, if nothing below the top is free; asks for the area first.

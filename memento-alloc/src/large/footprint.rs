@@ -211,7 +211,7 @@ mod tests {
     fn sure_is_what_was_touched_and_one_hollow_object_counts_more() {
         let os = memento_hal::os::Linux;
         let start = os.map(MIB, os.page_bytes()).unwrap();
-        let pages = Pages { start, bytes: MIB, mapping: 1, allocated: 0 };
+        let pages = Pages { start, bytes: MIB, mapping: 1, allocated: 0, full: false };
         let mut habit = Habit::new();
         assert!(!habit.is_sure(8 * MIB));
         habit.learn_at_end(&os, &pages);

@@ -47,7 +47,7 @@ const RESIDENT_SHARE: usize = 4;
 /// The clock by which objects are old: a tick for so many bytes that were allocated.
 const TICK_BYTES: usize = 64 << 10;
 /// After so many ticks, 12 MiB, what an object was filled with has likely left the caches, which programs share.
-const COLD_TICKS: u32 = 192;
+const COLD_TICKS: u16 = 192;
 
 /// The large objects of a process.
 #[derive(Debug)]
@@ -90,6 +90,15 @@ struct State {
 
 // SAFETY: the pages are owned by the state; threads reach it through the lock.
 unsafe impl Send for State {}
+
+/// Whether an object that cannot grow where it is may be copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Copying {
+    /// If that is better than to move its pages.
+    Possible,
+    /// There is no memory for a copy.
+    Failed,
+}
 
 /// An object that is in the table, and what is to be done before it is handed out.
 struct Served {
@@ -149,8 +158,12 @@ impl<O: Os> Large<O> {
                 self.os.populate(served.pages.start, served.populate);
             }
             if zeroed {
-                let used = served.used.min(size).next_multiple_of(page);
-                zero::clear(&self.os, Pages { bytes: used, ..served.pages }, served.cold);
+                let bytes = served.used.min(size).next_multiple_of(page);
+                let full = zero::clear(&self.os, Pages { bytes, ..served.pages }, served.cold);
+                // Of the little that may lie behind it is not known.
+                if full && bytes >= size && !served.pages.full {
+                    self.note_full(served.pages.start);
+                }
             }
         }
         Some(served.pages.start)
@@ -170,6 +183,21 @@ impl<O: Os> Large<O> {
         .is_some()
     }
 
+    /// Whether an object has grown before, and is likely to do so again.
+    pub fn has_grown(&self, start: NonNull<u8>) -> bool {
+        self.state.with(this_thread(), |state| state.table.has_grown(start)) == Some(true)
+    }
+
+    /// Notes of an object that it has grown, if it is large.
+    pub fn note_grown(&self, start: NonNull<u8>) {
+        self.state.with(this_thread(), |state| state.table.note_grown(start));
+    }
+
+    /// Notes that all of an object has memory behind it.
+    fn note_full(&self, start: NonNull<u8>) {
+        self.state.with(this_thread(), |state| state.table.note_full(start));
+    }
+
     /// Bytes of the object at `start`, if there is one.
     pub fn size_of(&self, start: NonNull<u8>) -> Option<usize> {
         self.locked(|_, state, _| Some(state.table.get(start)?.0.bytes))
@@ -180,18 +208,20 @@ impl<O: Os> Large<O> {
     ///
     /// # Safety
     /// `start` is a live large object. If it moves, nobody uses the old address afterwards.
+    #[inline(never)]
     pub unsafe fn resize(
         &self,
         start: NonNull<u8>,
         size: usize,
         align: usize,
+        copying: Copying,
     ) -> Option<NonNull<u8>> {
         let page = self.os.page_bytes();
         let needed = size.max(1).checked_next_multiple_of(page)?;
         self.locked(|os, state, surplus| {
             let (pages, backing) = state.table.get(start)?;
             if needed > pages.bytes {
-                state.grow(os, pages, backing, needed, align, surplus)
+                state.grow(os, (pages, backing), needed, align, copying, surplus)
             } else {
                 if needed < pages.bytes - pages.bytes / 4 {
                     state.shrink(os, pages, backing, needed, surplus);
@@ -303,12 +333,12 @@ impl State {
     }
 
     /// The time of [`Pages::allocated`].
-    fn now(&self) -> u32 {
-        (self.allocated / TICK_BYTES) as u32
+    fn now(&self) -> u16 {
+        (self.allocated / TICK_BYTES) as u16
     }
 
     /// Whether pages of an object that was allocated then have likely left the caches.
-    fn is_cold(&self, allocated: u32) -> bool {
+    fn is_cold(&self, allocated: u16) -> bool {
         self.now().wrapping_sub(allocated) >= COLD_TICKS
     }
 
@@ -324,7 +354,7 @@ impl State {
         let sure = !zeroed && self.habit.is_sure(bytes);
         let top = self.area.top();
         let cut = self.take_from_area(os, bytes, align);
-        let Cut { pages, used, allocated } = match cut {
+        let Cut { mut pages, used, allocated } = match cut {
             Some(cut) => cut,
             None => Cut { pages: self.map(os, bytes, align)?, used: 0, allocated: 0 },
         };
@@ -334,6 +364,7 @@ impl State {
             self.back_by_huge_pages(os, &pages);
         }
         let populate = if sure && bytes < HUGE_BYTES { bytes } else { 0 };
+        pages.full |= populate == pages.bytes;
         // What is populated would look used whatever becomes of it, as what was used before does.
         let fresh = !zeroed && populate == 0 && used == 0 && shows;
         let backing = if fresh { Backing::Fresh } else { Backing::Known };
@@ -390,7 +421,13 @@ impl State {
             self.drop_kept(os);
             os.map(bytes, align)
         })?;
-        Some(Pages { start, bytes, mapping: self.next_mapping(), allocated: self.now() })
+        Some(Pages {
+            start,
+            bytes,
+            mapping: self.next_mapping(),
+            allocated: self.now(),
+            full: false,
+        })
     }
 
     /// Has a look at the latest object on fresh pages, which mostly is in use by now.
@@ -462,10 +499,10 @@ impl State {
     fn grow(
         &mut self,
         os: &impl Os,
-        pages: Pages,
-        backing: Backing,
+        (pages, backing): (Pages, Backing),
         needed: usize,
         align: usize,
+        copying: Copying,
         surplus: &mut Surplus,
     ) -> Option<NonNull<u8>> {
         if !self.free.reserve(os) {
@@ -473,12 +510,10 @@ impl State {
         }
         let (now, fresh) = match self.extend(os, &pages, needed) {
             Some(extended) => extended,
-            // Copying onto pages that are there is cheaper than many fresh ones.
-            None if needed - pages.bytes >= pages.bytes / 4 && self.free.has_kept(needed) => {
+            None if align > os.page_bytes() => return None,
+            None if copying == Copying::Possible && self.is_better_copied(&pages, needed) => {
                 return None;
             }
-            None if pages.bytes < COPIED_MAX => return None,
-            None if align > os.page_bytes() => return None,
             None => (self.move_to_grow(os, &pages, needed)?, true),
         };
         // What was filled before it grew will be filled again.
@@ -487,9 +522,16 @@ impl State {
             self.back_by_huge_pages(os, &now);
         }
         self.table.put(now, backing);
+        self.table.note_grown(now.start);
         self.count_in(now.bytes - pages.bytes, backing);
         self.trim(os, surplus);
         Some(now.start)
+    }
+
+    /// Copying onto pages that are there is cheaper than many fresh ones; and what is short leaves with its pages a mapping more.
+    fn is_better_copied(&self, pages: &Pages, needed: usize) -> bool {
+        let onto_kept = needed - pages.bytes >= pages.bytes / 4 && self.free.has_kept(needed);
+        onto_kept || pages.bytes < COPIED_MAX
     }
 
     /// The pages, and as many as are missing behind them; and whether the last of those are fresh.
@@ -503,8 +545,9 @@ impl State {
             let raised = self.area.raise(os, pages.end() + missing)?;
             self.free.add(raised, false);
         }
-        let fresh = self.free.take_behind(pages, missing).used < missing;
-        Some((Pages { bytes: needed, ..*pages }, fresh))
+        let more = self.free.take_behind(pages, missing);
+        let full = pages.full && more.pages.full;
+        Some((Pages { bytes: needed, full, ..*pages }, more.used < missing))
     }
 
     /// Moves an object's pages to where there is room for more. What was its place is free and clean, if nobody
@@ -520,7 +563,7 @@ impl State {
         if pages.mapping == AREA && os.map_again(pages.start, pages.bytes) {
             self.add_clean(os, *pages);
         }
-        Some(Pages { start, bytes, mapping: self.next_mapping(), ..*pages })
+        Some(Pages { start, bytes, mapping: self.next_mapping(), full: false, ..*pages })
     }
 
     fn shrink(

@@ -12,8 +12,10 @@ pub(crate) struct Pages {
     pub bytes: usize,
     /// Number of the mapping.
     pub mapping: u32,
-    /// When the object that they are or were was allocated, by a clock that goes with what is allocated.
-    pub allocated: u32,
+    /// When the object that they are or were was allocated, by a clock that goes with what is allocated, and round each 4 GiB.
+    pub allocated: u16,
+    /// It was seen that each has memory behind it.
+    pub full: bool,
 }
 
 impl Pages {
@@ -39,9 +41,10 @@ impl Pages {
     pub fn joined(&self, next: &Self) -> Self {
         let bytes = self.bytes + next.bytes;
         // The clock may have gone round. Of what is less than 64 KiB nothing is seen.
-        let later = i64::from(next.allocated.wrapping_sub(self.allocated) as i32);
+        let later = i64::from(next.allocated.wrapping_sub(self.allocated) as i16);
         let part = later * (next.bytes >> 16) as i64 / (bytes >> 16).max(1) as i64;
-        Self { bytes, allocated: self.allocated.wrapping_add(part as u32), ..*self }
+        let allocated = self.allocated.wrapping_add(part as u16);
+        Self { bytes, allocated, full: self.full && next.full, ..*self }
     }
 
     /// The address so many bytes from the start: within the run or at its end.

@@ -34,7 +34,13 @@ struct Run {
 
 impl Run {
     const NONE: Self = Self {
-        pages: Pages { start: NonNull::dangling(), bytes: 0, mapping: 0, allocated: 0 },
+        pages: Pages {
+            start: NonNull::dangling(),
+            bytes: 0,
+            mapping: 0,
+            allocated: 0,
+            full: false,
+        },
         kept: false,
         age: 0,
     };
@@ -52,7 +58,7 @@ pub(super) struct Cut {
     /// Bytes at the front that may be other than zero: behind them all is clean.
     pub used: usize,
     /// When these were allocated, see [`Pages::allocated`].
-    pub allocated: u32,
+    pub allocated: u16,
 }
 
 /// The runs, in order of address.
@@ -200,8 +206,9 @@ impl Runs {
             }
             found = Some(found.map_or(inner, |all| all.joined(&inner)));
         }
-        let pages = found.unwrap_or(Run::NONE.pages);
+        let mut pages = found.unwrap_or(Run::NONE.pages);
         debug_assert!(pages.address() == address && pages.bytes == bytes);
+        pages.full = known.is_some_and(|known| known.full && known.bytes == bytes);
         Cut { pages, used, allocated: known.map_or(0, |known| known.allocated) }
     }
 
@@ -344,7 +351,7 @@ mod tests {
     /// Pages without memory: nothing here reads or writes them.
     fn run(at: usize, units: usize, mapping: u32) -> Pages {
         let start = NonNull::new(core::ptr::without_provenance_mut::<u8>(at * UNIT)).unwrap();
-        Pages { start, bytes: units * UNIT, mapping, allocated: 0 }
+        Pages { start, bytes: units * UNIT, mapping, allocated: 0, full: false }
     }
 
     /// All runs as (start, units, kept), in order of address.
@@ -382,6 +389,26 @@ mod tests {
         runs.add(aged(20, 4, 7), false);
         let cut = runs.take(8 * UNIT, UNIT).unwrap();
         assert_eq!((cut.pages.bytes, cut.used, cut.allocated), (8 * UNIT, 6 * UNIT, 340));
+    }
+
+    #[test]
+    fn what_is_cut_is_full_if_all_that_it_was_cut_from_is() {
+        let mut runs = Runs::new();
+        let add = |runs: &mut Runs, at, full| runs.add(Pages { full, ..run(at, 4, 1) }, true);
+        let mut is_full =
+            |runs: &mut Runs, units: usize| runs.take(units * UNIT, UNIT).unwrap().pages.full;
+        add(&mut runs, 10, true);
+        assert!(is_full(&mut runs, 2) && is_full(&mut runs, 2));
+        add(&mut runs, 10, true);
+        add(&mut runs, 14, true);
+        assert!(is_full(&mut runs, 8));
+        add(&mut runs, 10, true);
+        add(&mut runs, 14, false);
+        assert!(!is_full(&mut runs, 4), "it is one run with what is not");
+        assert!(!is_full(&mut runs, 4));
+        add(&mut runs, 10, true);
+        runs.add(run(14, 4, 1), false);
+        assert!(!is_full(&mut runs, 5), "a part of it is clean");
     }
 
     #[test]

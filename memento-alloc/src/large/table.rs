@@ -37,7 +37,10 @@ struct Entry {
     start: *mut u8,
     bytes: usize,
     mapping: u32,
-    allocated: u32,
+    allocated: u16,
+    full: bool,
+    /// It was made longer once.
+    grown: bool,
     backing: Backing,
 }
 
@@ -74,12 +77,36 @@ impl Table {
 
     /// The object at this address.
     pub fn get(&mut self, start: NonNull<u8>) -> Option<(Pages, Backing)> {
+        let Entry { start, bytes, mapping, allocated, full, backing, .. } = *self.known(start)?;
+        Some((Pages { start: NonNull::new(start)?, bytes, mapping, allocated, full }, backing))
+    }
+
+    /// The entry of the object at this address.
+    fn known(&mut self, start: NonNull<u8>) -> Option<&mut Entry> {
         if self.capacity == 0 {
             return None;
         }
         let index = self.find(start.addr().get());
-        let Entry { start, bytes, mapping, allocated, backing } = *self.entry(index);
-        Some((Pages { start: NonNull::new(start)?, bytes, mapping, allocated }, backing))
+        Some(self.entry(index)).filter(|entry| !entry.start.is_null())
+    }
+
+    /// Notes that all of the object at this address has memory behind it.
+    pub fn note_full(&mut self, start: NonNull<u8>) {
+        if let Some(entry) = self.known(start) {
+            entry.full = true;
+        }
+    }
+
+    /// Notes that the object at this address has grown.
+    pub fn note_grown(&mut self, start: NonNull<u8>) {
+        if let Some(entry) = self.known(start) {
+            entry.grown = true;
+        }
+    }
+
+    /// Whether there is an object at this address that has grown.
+    pub fn has_grown(&mut self, start: NonNull<u8>) -> bool {
+        self.known(start).is_some_and(|entry| entry.grown)
     }
 
     /// Makes room for one more; `false` if there is no memory for it.
@@ -90,11 +117,12 @@ impl Table {
     /// Adds an object, or writes anew what is known of the one with this start. There is room:
     /// [`Table::reserve`] said so, or one was removed since.
     pub fn put(&mut self, pages: Pages, backing: Backing) {
-        let Pages { start, bytes, mapping, allocated } = pages;
+        let Pages { start, bytes, mapping, allocated, full } = pages;
         let index = self.find(start.addr().get());
         let entry = self.entry(index);
         let added = entry.start.is_null();
-        *entry = Entry { start: start.as_ptr(), bytes, mapping, allocated, backing };
+        let grown = entry.grown && !added;
+        *entry = Entry { start: start.as_ptr(), bytes, mapping, allocated, full, grown, backing };
         self.used += usize::from(added);
     }
 
@@ -173,7 +201,7 @@ mod tests {
             let mut map = HashMap::new();
             for (op, n) in ops {
                 let start = NonNull::new(core::ptr::without_provenance_mut::<u8>(n << 20)).unwrap();
-                let pages = Pages { start, bytes: n, mapping: n as u32, allocated: n as u32 };
+                let pages = Pages { start, bytes: n, mapping: n as u32, allocated: n as u16, full: n % 3 == 0 };
                 match op {
                     0 => {
                         prop_assert!(table.reserve(&os));

@@ -137,6 +137,84 @@ fn zeros_that_are_hardly_touched_stay_without_memory() {
 
 #[test]
 #[cfg(not(miri))]
+fn zeros_over_what_was_hardly_touched_stay_without_memory() {
+    let large = large();
+    let mut all = Vec::new();
+    for size in [MIB / 2, 2 * MIB] {
+        for _ in 0..20 {
+            let a = large.allocate(size, 16, false).unwrap();
+            // SAFETY: the object has `size` bytes, and is not used after its free.
+            unsafe {
+                a.write(1);
+                large.free(a);
+            }
+            let a = large.allocate(size, 16, true).unwrap();
+            let mut backed = std::vec![0u8; size / 4096];
+            // SAFETY: as above.
+            unsafe {
+                assert_eq!(a.read(), 0);
+                assert!(test_os().backing(a, &mut backed));
+            }
+            let count = backed.iter().filter(|b| **b & 1 == 1).count();
+            assert!(count <= 8, "{count} pages of {}", size / 4096);
+            all.push(a);
+        }
+    }
+    // SAFETY: allocated here, and not used afterwards.
+    all.into_iter().for_each(|a| assert!(unsafe { large.free(a) }));
+    large.purge();
+}
+
+#[test]
+#[cfg(not(miri))]
+fn what_is_known_to_be_touched_is_not_asked_about() {
+    let os = memento_hal::os::Fake::new();
+    os.limit_reservations(256 << 20);
+    let large = Large::new(os);
+    let asked = || {
+        let before = large.os.questions();
+        let a = large.allocate(MIB, 16, true).unwrap();
+        let asked = large.os.questions() - before;
+        // SAFETY: the object has as many bytes, and is not used after its free.
+        unsafe {
+            assert!((0..MIB).step_by(512).all(|at| a.add(at).read() == 0));
+            a.write_bytes(1, MIB);
+            large.free(a);
+        }
+        asked
+    };
+    // Fresh pages, then those of which it is not known, then those of which it is.
+    assert_eq!([asked(), asked(), asked(), asked()], [0, 1, 0, 0]);
+    // What it grows by is fresh.
+    let a = large.allocate(MIB, 16, true).unwrap();
+    // SAFETY: as above.
+    unsafe {
+        assert_eq!(large.resize(a, 2 * MIB, 16, Copying::Possible), Some(a));
+        large.free(a);
+    }
+    assert_eq!(asked(), 1);
+}
+
+#[test]
+#[cfg(not(miri))]
+fn what_cannot_be_copied_is_moved_however_short() {
+    let large = large();
+    let size = MIB / 2;
+    let a = large.allocate(size, 16, false).unwrap();
+    let behind = large.allocate(size, 16, false).unwrap();
+    // SAFETY: the objects are as long as they are used; none is used after its free.
+    unsafe {
+        a.write_bytes(7, size);
+        assert_eq!(large.resize(a, MIB, 16, Copying::Possible), None);
+        let moved = large.resize(a, MIB, 16, Copying::Failed).unwrap();
+        assert!((0..size).step_by(64).all(|at| moved.add(at).read() == 7));
+        assert!(large.free(moved) && !large.free(a) && large.free(behind));
+    }
+    large.purge();
+}
+
+#[test]
+#[cfg(not(miri))]
 fn nothing_stays_resident_after_a_purge() {
     let beyond: usize = (20..26).map(resident_beyond_dense_objects).sum();
     assert!(beyond > 0 || test_os().huge_pages() == memento_hal::os::HugePages::Never);
@@ -234,14 +312,14 @@ fn grow_in_place_and_move() -> bool {
     // SAFETY: all are used as long as they are, and not after their frees.
     unsafe {
         a.write_bytes(9, MIB);
-        assert_eq!(large.resize(a, 5 * MIB, 16), Some(a), "at the top");
+        assert_eq!(large.resize(a, 5 * MIB, 16, Copying::Possible), Some(a), "at the top");
         a.write_bytes(9, 5 * MIB);
         let b = large.allocate(MIB, 16, false).unwrap();
         assert_eq!(b, a.add(5 * MIB), "side by side");
         assert!(large.free(b));
-        assert_eq!(large.resize(a, 6 * MIB, 16), Some(a), "over what was freed");
+        assert_eq!(large.resize(a, 6 * MIB, 16, Copying::Possible), Some(a), "over what was freed");
         let b = large.allocate(MIB, 16, false).unwrap();
-        let moved = large.resize(a, 7 * MIB, 16).unwrap();
+        let moved = large.resize(a, 7 * MIB, 16, Copying::Possible).unwrap();
         let contents = core::slice::from_raw_parts(moved.as_ptr(), MIB);
         assert!(moved != a && contents.iter().all(|x| *x == 9));
         let c = large.allocate(6 * MIB, 16, true).unwrap();
@@ -267,7 +345,10 @@ fn giving_back_parts_of_many_runs_makes_room_for_what_is_left_of_them() {
             // SAFETY: in the mapping. Nothing is huge in the first and the last part.
             let start = unsafe { base.add((4 * i + 1) * HUGE_BYTES - 4096) };
             let bytes = HUGE_BYTES + 2 * 4096;
-            state.free.add(Pages { start, bytes, mapping: i as u32 + 2, allocated: 0 }, true);
+            state.free.add(
+                Pages { start, bytes, mapping: i as u32 + 2, allocated: 0, full: false },
+                true,
+            );
         }
         state.trim(os, surplus);
         Some(())
@@ -292,7 +373,7 @@ fn growth_over_pages_that_are_there_asks_nothing() {
         while size < to {
             size *= 2;
             // SAFETY: allocated above.
-            assert_eq!(unsafe { large.resize(object, size, 16) }, Some(object));
+            assert_eq!(unsafe { large.resize(object, size, 16, Copying::Possible) }, Some(object));
         }
         let asked = large.os.questions() - before;
         // SAFETY: not used afterwards.
@@ -315,7 +396,7 @@ fn growth_by_little_asks_seldom() {
     let object = large.allocate(from, 16, false).unwrap();
     for size in (from..=to).step_by(page) {
         // SAFETY: allocated above.
-        assert_eq!(unsafe { large.resize(object, size, 16) }, Some(object));
+        assert_eq!(unsafe { large.resize(object, size, 16, Copying::Possible) }, Some(object));
     }
     // Of eight pages each time: at each quarter of a doubling, and at each of a huge page.
     let looks = large.os.questions() / 8;
@@ -398,7 +479,8 @@ fn run(large: &Large<impl Os>, actions: Vec<Action>) {
                 let index = which % held.len();
                 let old = &mut held[index];
                 // SAFETY: a live object; if it moves, the old address is forgotten.
-                if let Some(start) = unsafe { large.resize(old.start, size, 16) } {
+                if let Some(start) = unsafe { large.resize(old.start, size, 16, Copying::Possible) }
+                {
                     old.start = start;
                     assert!(old.reads(old.stamp, size.min(old.size)), "lost contents");
                     (old.size, old.stamp) = (size, stamp);
@@ -487,7 +569,7 @@ fn resizing_keeps_contents() {
     unsafe {
         a.write_bytes(9, MIB);
         for size in [MIB + 1, 5 * MIB, 64 * MIB, 2 * MIB] {
-            a = large.resize(a, size, 16).unwrap();
+            a = large.resize(a, size, 16, Copying::Possible).unwrap();
             assert!(large.size_of(a).unwrap() >= size);
             assert!(core::slice::from_raw_parts(a.as_ptr(), MIB).iter().all(|x| *x == 9));
             a.add(size - 1).write(1);

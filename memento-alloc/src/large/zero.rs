@@ -3,16 +3,14 @@
 //! Pages without memory behind them would be faulted in by a write, so they are skipped over. They may be
 //! swapped out, which only the kernel knows: it is told to forget them.
 //!
-//! What is short and was in use just now is written over whole: it is likely to be used so again and again, and zeros
-//! that the caches take are cheaper than any question to the kernel.
+//! Pages that are all known to have memory behind them are written over without a question, which for what is short takes longer
+//! than the zeros.
 
 use super::pages::Pages;
 use super::past_caches;
 use core::ptr::NonNull;
 use memento_hal::os::Os;
 
-/// Most bytes that are written over whole.
-const WHOLE_MAX: usize = 2 << 20;
 /// Pages that are looked at in one call.
 const PART: usize = 1024;
 /// Of a part in which fewer pages than this share are backed, all are given back: a program that uses
@@ -22,18 +20,20 @@ const FEW_SHARE: usize = 32;
 /// A hole of fewer pages is written over.
 const HOLE_MIN: usize = 8;
 
-/// Makes the pages read as zero. If the caches do not hold them anyway (`cold`), the zeros go past the caches.
+/// Makes the pages read as zero. If the caches do not hold them anyway (`cold`), the zeros go past the caches. Returns whether all
+/// of the pages have memory behind them now.
 ///
 /// # Safety
 /// They are the caller's alone.
-pub(super) unsafe fn clear(os: &impl Os, pages: Pages, cold: bool) {
+pub(super) unsafe fn clear(os: &impl Os, pages: Pages, cold: bool) -> bool {
     let write_zeros = if cold { past_caches::write_zeros } else { write_zeros };
-    if !cold && pages.bytes <= WHOLE_MAX {
+    if pages.full {
         // SAFETY: the caller's.
-        return unsafe { write_zeros(pages.start, pages.bytes) };
+        unsafe { write_zeros(pages.start, pages.bytes) };
+        return true;
     }
     let page = os.page_bytes();
-    let mut rest = pages;
+    let (mut rest, mut full) = (pages, true);
     while rest.bytes > 0 {
         let mut part = rest;
         rest = part.split(part.bytes.min(PART * page));
@@ -43,6 +43,7 @@ pub(super) unsafe fn clear(os: &impl Os, pages: Pages, cold: bool) {
         unsafe {
             let known = os.backing(part.start, backed);
             let count = backed.iter().filter(|b| **b & 1 == 1).count();
+            full &= !known || count == backed.len();
             if !known {
                 write_zeros(part.start, part.bytes);
             } else if count * FEW_SHARE < backed.len() {
@@ -52,6 +53,7 @@ pub(super) unsafe fn clear(os: &impl Os, pages: Pages, cold: bool) {
             }
         }
     }
+    full
 }
 
 /// # Safety
@@ -139,8 +141,17 @@ mod tests {
         unsafe fn release(&self, _: NonNull<u8>, _: usize) {}
     }
 
-    /// Clears pages full of ones; returns how often the system was asked to take pages back.
+    /// Clears pages full of ones, once as they are told and once as if all were known to be backed; returns how often the system was
+    /// asked to take pages back.
     fn clear_told(backed: Vec<bool>, refuse: bool, cold: bool) -> usize {
+        let all = backed.iter().all(|is| *is);
+        let (asked, is_full) = clear_known(backed.clone(), refuse, cold, false);
+        assert_eq!(is_full, all);
+        assert_eq!(clear_known(backed, refuse, cold, true), (0, true));
+        asked
+    }
+
+    fn clear_known(backed: Vec<bool>, refuse: bool, cold: bool, full: bool) -> (usize, bool) {
         let fake = Fake::new();
         if refuse {
             fake.refuse_decommits();
@@ -149,15 +160,16 @@ mod tests {
         let start = fake.map(bytes + PAGE, PAGE).unwrap();
         let os = Told { fake, start: start.addr().get(), backed };
         // SAFETY: mapped above, of this length.
-        unsafe {
+        let is_full = unsafe {
             // What is swapped out is not zero either.
             start.write_bytes(1, bytes + 1);
-            clear(&os, Pages { start, bytes, mapping: 1, allocated: 0 }, cold);
+            let is_full = clear(&os, Pages { start, bytes, mapping: 1, allocated: 0, full }, cold);
             assert_eq!(start.add(bytes).read(), 1, "what follows");
             let step = if cfg!(miri) { 509 } else { 1 };
             assert!((0..bytes).step_by(step).all(|at| start.add(at).read() == 0));
-        }
-        os.fake.decommits()
+            is_full
+        };
+        (os.fake.decommits(), is_full)
     }
 
     #[test]
@@ -167,15 +179,11 @@ mod tests {
         let runs = |n, is: fn(usize) -> bool| (0..n).map(is).collect();
         for (refuse, cold) in [(false, false), (true, false), (false, true), (true, true)] {
             let asked = |n| if refuse { 0 } else { n };
-            // What is warm is not asked about.
-            let if_cold = |n| if cold { asked(n) } else { 0 };
             assert_eq!(clear_told(vec![true; 40], refuse, cold), 0);
-            assert_eq!(clear_told(vec![false; 40], refuse, cold), if_cold(1));
+            assert_eq!(clear_told(vec![false; 40], refuse, cold), asked(1));
             assert_eq!(clear_told(runs(40, short), refuse, cold), 0, "short holes");
-            assert_eq!(clear_told(runs(40, long), refuse, cold), if_cold(2));
+            assert_eq!(clear_told(runs(40, long), refuse, cold), asked(2));
             if !cfg!(miri) {
-                assert_eq!(clear_told(vec![false; WHOLE_MAX / PAGE], refuse, cold), if_cold(1));
-                assert_eq!(clear_told(vec![false; WHOLE_MAX / PAGE + 1], refuse, cold), asked(1));
                 assert_eq!(clear_told(vec![true; PART], refuse, cold), 0);
                 let parts = runs(PART * 2 + 50, |i| i == 700);
                 assert_eq!(clear_told(parts, refuse, cold), asked(3), "one page of a part");
