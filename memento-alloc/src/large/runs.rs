@@ -395,7 +395,7 @@ mod tests {
     fn what_is_cut_is_full_if_all_that_it_was_cut_from_is() {
         let mut runs = Runs::new();
         let add = |runs: &mut Runs, at, full| runs.add(Pages { full, ..run(at, 4, 1) }, true);
-        let mut is_full =
+        let is_full =
             |runs: &mut Runs, units: usize| runs.take(units * UNIT, UNIT).unwrap().pages.full;
         add(&mut runs, 10, true);
         assert!(is_full(&mut runs, 2) && is_full(&mut runs, 2));
