@@ -354,7 +354,7 @@ impl State {
         let sure = !zeroed && self.habit.is_sure(bytes);
         let top = self.area.top();
         let cut = self.take_from_area(os, bytes, align);
-        let Cut { mut pages, used, allocated } = match cut {
+        let Cut { pages, used, allocated } = match cut {
             Some(cut) => cut,
             None => Cut { pages: self.map(os, bytes, align)?, used: 0, allocated: 0 },
         };
@@ -364,7 +364,6 @@ impl State {
             self.back_by_huge_pages(os, &pages);
         }
         let populate = if sure && bytes < HUGE_BYTES { bytes } else { 0 };
-        pages.full |= populate == pages.bytes;
         // What is populated would look used whatever becomes of it, as what was used before does.
         let fresh = !zeroed && populate == 0 && used == 0 && shows;
         let backing = if fresh { Backing::Fresh } else { Backing::Known };

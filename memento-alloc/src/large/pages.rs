@@ -14,7 +14,7 @@ pub(crate) struct Pages {
     pub mapping: u32,
     /// When the object that they are or were was allocated, by a clock that goes with what is allocated, and round each 4 GiB.
     pub allocated: u16,
-    /// It was seen that each has memory behind it.
+    /// It was seen that each has memory behind it, when zeros were written there.
     pub full: bool,
 }
 

@@ -30,8 +30,8 @@ pub struct Fake {
     looks: AtomicUsize,
     /// Number of questions so far what has memory behind it.
     questions: AtomicUsize,
-    /// Nothing has memory behind it, as it says.
-    is_hollow: AtomicBool,
+    /// One page in so many has memory behind it, as it says; 0: it does not tell.
+    backed_share: AtomicUsize,
     /// Decommits fail, as they do for locked pages; and how many did.
     refuse_decommits: AtomicBool,
     refused: AtomicUsize,
@@ -103,9 +103,9 @@ impl Fake {
         self.questions.load(Ordering::Relaxed)
     }
 
-    /// Tells from now on that nothing has memory behind it, or no more.
-    pub fn tell_hollow(&self, is_hollow: bool) {
-        self.is_hollow.store(is_hollow, Ordering::Relaxed);
+    /// Tells from now on that the last of each so many pages has memory behind it; or with 0 nothing any more.
+    pub fn tell_backed(&self, share: usize) {
+        self.backed_share.store(share, Ordering::Relaxed);
     }
 
     /// Decommits fail from now on.
@@ -202,11 +202,11 @@ unsafe impl Os for Fake {
 
     unsafe fn backing(&self, _start: NonNull<u8>, backed: &mut [u8]) -> bool {
         self.questions.fetch_add(1, Ordering::Relaxed);
-        let is_hollow = self.is_hollow.load(Ordering::Relaxed);
-        if is_hollow {
-            backed.fill(0);
+        let share = self.backed_share.load(Ordering::Relaxed);
+        if share > 0 {
+            backed.iter_mut().zip(1..).for_each(|(b, page)| *b = u8::from(page % share == 0));
         }
-        is_hollow
+        share > 0
     }
 
     unsafe fn collapse(&self, start: NonNull<u8>, _bytes: usize) {

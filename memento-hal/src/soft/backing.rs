@@ -26,6 +26,8 @@ const BIG_SHARE: usize = 4;
 /// … in so many blocks before the one that is added, …
 const LOOKED_AT: usize = 2;
 const PAGES_MOST: usize = BLOCK_BYTES / 4096;
+/// (where no more than this share is touched, they are not in use yet) …
+const UNUSED_SHARE: usize = 128;
 /// … and after so many granules again, for which a chunk begins with small pages.
 const LOOK_EVERY: Granule = 16 * GRANULES_PER_HUGE;
 /// What a process is taken to have resident besides a heap where the system does not tell.
@@ -226,7 +228,8 @@ impl<O: Os> Heap<O> {
             touched += backed.iter().filter(|page| **page & 1 == 1).count() * page;
         }
         if used > 0 {
-            self.hollow = touched < used / 2;
+            // Of objects that are used at all, the front is touched. With nothing touched they wait to be filled.
+            self.hollow = touched < used / 2 && touched > used / UNUSED_SHARE;
             self.looked_at = end;
         }
     }
@@ -391,20 +394,22 @@ mod tests {
             os.huge_ranges()[before..].iter().copied().map(chunk).collect::<Vec<_>>()
         };
         let advised = |chunks: core::ops::Range<usize>| chunks.map(|chunk| (Huge::Advised, chunk));
-        os.tell_hollow(true);
+        os.tell_backed(16);
         assert!(grow(2000, 10).len() > 3, "of small ones each page is touched");
         assert_eq!(grow(MIB / 16, 22), advised(6..7).collect::<Vec<_>>(), "until a quarter is big");
         assert!(!is_dense());
-        os.tell_hollow(false);
+        os.tell_backed(1);
         // Now and then one begins with small pages, as huge ones would not show what becomes of later objects.
         let collapsed = |chunk: usize| [(Huge::Collapsed, chunk)];
         let later = advised(17..33).chain(collapsed(33)).chain(advised(34..41));
         let found = collapsed(16).into_iter().chain(later);
         assert_eq!(grow(MIB / 16, 48), found.collect::<Vec<_>>());
         assert!(is_dense());
-        os.tell_hollow(true);
+        os.tell_backed(16);
         assert_eq!(grow(MIB / 16, 32), advised(41..50).collect::<Vec<_>>());
         assert!(!is_dense());
+        os.tell_backed(usize::MAX);
+        assert!(grow(MIB / 16, 16).len() >= 8, "what is not in use yet may be filled");
         // SAFETY: attached above, not used afterwards.
         unsafe { soft.detach(heap) };
     }

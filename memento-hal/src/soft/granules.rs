@@ -235,6 +235,7 @@ impl<O: Os> Heap<O> {
         self.set_free(first, free);
         self.free_dirty -= again;
         self.idle.note(self.free_dirty);
+        self.charge_what_is_free();
         taken.count_ones() - again
     }
 

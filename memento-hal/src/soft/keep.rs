@@ -66,6 +66,12 @@ impl Kept {
         self.held.fetch_sub(charge, Ordering::Relaxed);
     }
 
+    /// What is charged.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> u32 {
+        self.held.load(Ordering::Relaxed)
+    }
+
     fn earn(&self, charge: u32) {
         let add = |earned: u32| earned.checked_add(charge);
         let _ = self.earned.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -75,7 +81,7 @@ impl Kept {
 /// What a heap remembers of its thread's end, in granules. All zero: there was none.
 #[derive(Debug, Clone, Copy)]
 pub struct Left {
-    /// What [`Kept`] was charged, while the heap is an orphan that kept its memory.
+    /// What [`Kept`] is charged, since the heap is an orphan that kept its memory, or was.
     kept: Granule,
     /// What the heap held when it gave memory back instead, how much that was, and what remained.
     held: Granule,
@@ -117,6 +123,18 @@ impl Left {
     }
 }
 
+impl<O: Os> Heap<O> {
+    /// What an orphan kept is charged until its next thread uses it, or ends: a thread that sleeps gives nothing back either.
+    #[inline]
+    pub(super) fn charge_what_is_free(&mut self) {
+        if self.left.kept > self.free_dirty {
+            let account: *const Kept = &raw const self.region().kept;
+            // SAFETY: the region outlives its heaps.
+            self.left.keep_less(unsafe { &*account }, self.free_dirty);
+        }
+    }
+}
+
 impl<O: Os> Region<O> {
     /// A heap whose thread has ended, for the calling thread.
     pub(super) fn adopt(&self) -> Option<*mut u8> {
@@ -145,8 +163,8 @@ impl<O: Os> Region<O> {
             if !(*Self::header_at(slot)).mailbox.adopt() {
                 return None;
             }
-            self.kept.let_go(core::mem::take(&mut (*heap).left.kept));
             (*heap).after_fork();
+            (*heap).charge_what_is_free();
         }
         Some(slot)
     }
@@ -164,6 +182,7 @@ impl<O: Os> Region<O> {
             heap.release_emptied();
         });
         let held = this.dirty_granules();
+        self.kept.let_go(core::mem::take(&mut this.left.kept));
         let last = this.left;
         if last.given > 0 && held.saturating_sub(last.remained) >= last.given.div_ceil(2) {
             self.kept.earn(last.held);
@@ -200,8 +219,11 @@ impl<O: Os> Region<O> {
         // header outlives all.
         unsafe {
             let slot = (*heap).slot();
-            let free = (*heap).free_dirty;
-            let settle = |mail| (*heap).settle_orphan(mail);
+            let mut free = (*heap).free_dirty;
+            let settle = |mail| {
+                (*heap).settle_orphan(mail);
+                free = (*heap).free_dirty;
+            };
             (*Self::header_at(slot)).mailbox.abandon(settle);
             self.orphans.put(self.index_of(slot), is_warm, free);
         }
@@ -210,7 +232,10 @@ impl<O: Os> Region<O> {
     /// Gives back what orphans have kept. Returns bytes.
     pub(super) fn purge_kept(&self) -> usize {
         let mut bytes = 0;
-        self.visit_kept(false, |heap| bytes += heap.purge());
+        self.visit_kept(false, |heap| {
+            bytes += heap.purge();
+            self.kept.let_go(core::mem::take(&mut heap.left.kept));
+        });
         bytes
     }
 
@@ -220,7 +245,7 @@ impl<O: Os> Region<O> {
             heap.change(Heap::sort);
             let charge = heap.free_dirty.max(1);
             self.kept.held.fetch_add(charge, Ordering::Relaxed);
-            heap.left.kept = charge;
+            self.kept.let_go(core::mem::replace(&mut heap.left.kept, charge));
             heap.stuck = heap.free_dirty;
         });
     }
@@ -234,7 +259,7 @@ impl<O: Os> Region<O> {
             unsafe { (*heap).next = chain };
             chain = heap;
         }
-        // The last one popped is left first, so that the order stays.
+        // The last one adopted is left first, so that the order stays.
         while !chain.is_null() {
             // SAFETY: the heaps of the chain are ours.
             unsafe {

@@ -174,15 +174,16 @@ impl<O: Os> Heap<O> {
         if last != 0 {
             self.ring[k] = last;
         }
-        let place = self.emptied.iter().position(|link| *link == 0).unwrap_or_else(|| {
+        if let Some(place) = self.emptied.iter().position(|link| *link == 0) {
+            self.emptied[place] = start + 1;
+            // Where none is given up, it is time to look at the clock as well.
+            self.note_freed();
+        } else {
             let place = self.emptied_next % EMPTIED;
             self.emptied_next = place + 1;
-            self.release_emptied_span(self.emptied[place]);
-            place
-        });
-        self.emptied[place] = start + 1;
-        // Where none is given up, it is time to look at the clock as well.
-        self.note_freed();
+            let oldest = core::mem::replace(&mut self.emptied[place], start + 1);
+            self.release_emptied_span(oldest);
+        }
     }
 
     #[inline(never)]

@@ -7,7 +7,7 @@
 use super::backing::{PagePolicy, PolicyCell};
 use super::bin::{BINS, Bin};
 use super::heap::{Heap, SlotHeader};
-use super::keep::Kept;
+use super::keep::{Kept, Left};
 use super::layout::{
     COUNTDOWNS_OFFSET, GRANULE_SHIFT, HEAP_OFFSET, OBJECTS_OFFSET, SLOT_ALIGN, SLOT_SHIFT_MAX,
     SLOT_SHIFT_MIN, SLOTS_MAX,
@@ -392,6 +392,8 @@ impl<O: Os> Region<O> {
             // Relaxed: the child has one thread.
             let primary = header.primary.load(Ordering::Relaxed);
             if !mine.is_null() && primary == mine {
+                // SAFETY: the slot is ready, and its heap is the calling thread's.
+                unsafe { (*Self::heap_at(slot)).left = Left::NONE };
                 continue;
             }
             // The chains of dead threads fall apart: each heap may get an owner of its own.

@@ -439,6 +439,63 @@ fn a_thread_gets_the_heap_in_which_most_is_free() {
 }
 
 #[test]
+#[cfg(not(miri))]
+fn threads_that_sleep_do_not_gather_what_others_left() {
+    let soft = soft();
+    let mut sleepers = Vec::new();
+    for _ in 0..3 {
+        let worker = soft.attach().unwrap();
+        let objects = alloc_all(worker, 2000, 3 << 19);
+        objects.iter().for_each(|object| free(&soft, worker, *object).unwrap());
+        // SAFETY: attached above, not used until attached again.
+        unsafe { soft.detach(worker) };
+        let sleeper = soft.attach().unwrap();
+        alloc(sleeper, 48);
+        sleepers.push(sleeper);
+    }
+    let held = soft.usage().resident_bytes;
+    assert!(held < 5 << 19, "{held}");
+    // SAFETY: attached above, not used afterwards.
+    sleepers.into_iter().for_each(|sleeper| unsafe { soft.detach(sleeper) });
+}
+
+#[test]
+fn what_an_orphan_kept_is_charged_until_it_is_used() {
+    let soft = soft();
+    let held = || soft.region().kept.held();
+    let work = |core: Core| {
+        let objects = alloc_all(core, 2000, 1 << 20);
+        let charged = held();
+        objects.iter().for_each(|object| free(&soft, core, *object).unwrap());
+        charged
+    };
+    let core = soft.attach().unwrap();
+    // SAFETY: attached, and not used until attached again.
+    let detach = || unsafe { soft.detach(core) };
+    work(core);
+    assert_eq!(held(), 0);
+    detach();
+    let all = held();
+    assert!(all >= 64, "{all} granules of 16 KiB");
+    assert_eq!(soft.attach(), Some(core));
+    assert!((64..=all).contains(&held()), "{} of {all} while it sleeps", held());
+    detach();
+    assert_eq!(held(), all, "once");
+    assert_eq!(soft.attach(), Some(core));
+    assert_eq!((work(core), held()), (0, 0));
+    detach();
+    assert_eq!(held(), all);
+    // A child has only its own heap, which is charged when its thread ends.
+    assert_eq!(soft.attach(), Some(core));
+    soft.region().after_fork(core.as_ptr());
+    assert_eq!(held(), 0);
+    detach();
+    assert_eq!(held(), all);
+    soft.purge_orphans();
+    assert_eq!(held(), 0);
+}
+
+#[test]
 fn what_orphans_keep_is_counted_as_free() {
     let soft = soft();
     let (reader, core) = (soft.attach().unwrap(), soft.attach().unwrap());
