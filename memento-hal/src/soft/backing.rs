@@ -25,11 +25,12 @@ const AGES_BYTES: usize = 64 * 1024;
 const BIG_SHARE: usize = 4;
 /// … in so many blocks before the one that is added, …
 const LOOKED_AT: usize = 2;
-const PAGES_MOST: usize = BLOCK_BYTES / 4096;
-/// (where no more than this share is touched, they are not in use yet) …
+/// … unless no more than this share is touched, as what waits to be filled; …
 const UNUSED_SHARE: usize = 128;
 /// … and after so many granules again, for which a chunk begins with small pages.
 const LOOK_EVERY: Granule = 16 * GRANULES_PER_HUGE;
+/// Pages of a block, at most.
+const PAGES_MOST: usize = BLOCK_BYTES / 4096;
 /// What a process is taken to have resident besides a heap where the system does not tell.
 const BESIDES: usize = 2 << 20;
 
@@ -381,7 +382,7 @@ mod tests {
         let os = soft.region().os();
         os.limit_reservations(1024 * MIB);
         let heap = soft.attach().unwrap();
-        // SAFETY: as above.
+        // SAFETY: attached to this test.
         let is_dense = || unsafe { (*heap.as_ptr()).is_dense() };
         let grow = |size: usize, mib: usize| {
             let before = os.huge_ranges().len();
