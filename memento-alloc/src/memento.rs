@@ -532,7 +532,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
                     Some(new)
                 };
                 let copy = || {
-                    // Few arrays that grow once do so again; of those that grow twice most do.
+                    // What grows but once would keep the room for nothing.
                     let again = size > old && old < COPIED_MAX && self.large.has_grown(object);
                     let more = if again { ample(old, size) } else { size };
                     let new = self.lengthen_or_copy(object, old, size, more, align)?;
@@ -595,6 +595,7 @@ impl<H: ProcessHal, O: Observer> Memento<H, O> {
     ///
     /// # Safety
     /// As [`Memento::reallocate`].
+    // Out of line, and its caller inline: `realloc` in place stays short.
     #[inline(never)]
     unsafe fn lengthen_or_copy(
         &self,

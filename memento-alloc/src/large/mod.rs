@@ -208,6 +208,7 @@ impl<O: Os> Large<O> {
     ///
     /// # Safety
     /// `start` is a live large object. If it moves, nobody uses the old address afterwards.
+    // Out of line, since its one caller calls it twice.
     #[inline(never)]
     pub unsafe fn resize(
         &self,

@@ -189,16 +189,21 @@ impl<O: Os> Heap<O> {
         })
     }
 
-    /// Whether what the heap has in use is touched, as far as was seen. Of small objects it is.
+    /// Whether so much of it is big objects that it has to be seen. Of small ones all pages are touched.
+    fn may_be_hollow(&self) -> bool {
+        self.big * BIG_SHARE > self.touched
+    }
+
+    /// Whether what the heap has in use is touched, as far as was seen.
     pub fn is_dense(&self) -> bool {
-        !self.hollow || self.big * BIG_SHARE <= self.touched
+        !(self.may_be_hollow() && self.hollow)
     }
 
     /// Whether what is added at granule `first`, and the rest of its chunk, will be touched, as far as was seen.
     fn is_sure(&mut self, chunk: Granule, first: Granule) -> bool {
         let end = ((chunk + GRANULES_PER_HUGE) as usize) << GRANULE_SHIFT;
         let known = self.is_first() && end <= self.region().policy().footprint;
-        if known || self.big * BIG_SHARE <= self.touched {
+        if known || !self.may_be_hollow() {
             return true;
         }
         self.look_at_blocks(first);

@@ -13,8 +13,18 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 pub(super) fn fake() -> Soft<Fake> {
+    fake_within(1 << layout::SLOT_SHIFT_MIN)
+}
+
+/// With room for peaks.
+#[cfg(not(miri))]
+fn roomy() -> Soft<Fake> {
+    fake_within(1 << 30)
+}
+
+fn fake_within(bytes: usize) -> Soft<Fake> {
     let os = Fake::new();
-    os.limit_reservations(1 << layout::SLOT_SHIFT_MIN);
+    os.limit_reservations(bytes);
     Soft::new(os)
 }
 
@@ -280,9 +290,7 @@ const MIB: usize = 1 << 20;
 #[test]
 #[cfg(not(miri))]
 fn what_was_not_needed_for_a_while_is_given_back() {
-    let os = Fake::new();
-    os.limit_reservations(1 << 30);
-    let soft = Soft::new(os);
+    let soft = roomy();
     // SAFETY: no object is used after it was freed.
     with_heap(&soft, |heap| unsafe {
         heap.region().os().wait(1);
@@ -309,9 +317,7 @@ fn what_was_not_needed_for_a_while_is_given_back() {
 #[cfg(not(miri))]
 fn what_spans_of_big_objects_do_not_need_is_given_back() {
     for kinds in [1, 3, 6] {
-        let os = Fake::new();
-        os.limit_reservations(1 << 30);
-        let soft = Soft::new(os);
+        let soft = roomy();
         // SAFETY: no object is used after it was freed.
         with_heap(&soft, |heap| unsafe {
             heap.region().os().wait(1);
@@ -333,9 +339,7 @@ fn what_spans_of_big_objects_do_not_need_is_given_back() {
 #[test]
 #[cfg(not(miri))]
 fn giving_back_what_was_not_needed_keeps_errno() {
-    let os = Fake::new();
-    os.limit_reservations(1 << 30);
-    let soft = Soft::new(os);
+    let soft = roomy();
     // SAFETY: no object is used after it was freed; the C library returns the address of this thread's errno.
     with_heap(&soft, |heap| unsafe {
         let os = soft.region().os();
@@ -355,9 +359,7 @@ fn giving_back_what_was_not_needed_keeps_errno() {
 #[test]
 #[cfg(not(miri))]
 fn a_thread_that_works_now_and_then_keeps_what_that_takes() {
-    let os = Fake::new();
-    os.limit_reservations(1 << 30);
-    let soft = Soft::new(os);
+    let soft = roomy();
     // SAFETY: no object is used after it was freed.
     with_heap(&soft, |heap| unsafe {
         heap.region().os().wait(1);
